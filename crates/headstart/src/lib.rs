@@ -1,1 +1,34 @@
-//! Headstart
+//! Transfer learning: a pretrained model and a little data in, one small trustworthy bundle out.
+//!
+//! The whole surface is five nouns: a [`Recipe`] is a run as data, a [`backbones`] entry is a pretrained network up to
+//! where a head attaches, a head is what the task puts on it, a [`recipe::Phase`] says what is frozen for how long, and
+//! a [`Bundle`] is the one-file result.
+
+pub mod backbones;
+pub mod bundle;
+pub mod cache;
+pub mod embedded;
+mod error;
+pub mod evaluation;
+pub mod features;
+pub mod load;
+pub mod model;
+pub mod name_map;
+pub mod nn;
+pub mod parameters;
+mod publish;
+pub mod random;
+pub mod recipe;
+pub mod run;
+mod sources;
+pub mod tasks;
+pub mod train;
+
+pub use bundle::{Bundle, Prediction};
+pub use error::{Error, Result};
+pub use evaluation::evaluate;
+pub use headstart_data as data;
+pub use headstart_weights as weights;
+pub use recipe::{Freeze, HeadRecipe, Phase, Recipe};
+pub use run::{Report, RunOptions, run};
+pub use train::observer::{Control, Event, Observer, Silent};

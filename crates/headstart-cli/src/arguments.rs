@@ -1,0 +1,287 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A pretrained model and a little data in, one small trustworthy model out.
+#[derive(Debug, Parser)]
+#[command(name = "headstart", version, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Learn from a folder of photos, one folder for each class
+    Train(Box<Train>),
+    /// Say what is on new photos
+    Predict(Predict),
+    /// Score a bundle on labelled photos
+    Evaluate(Evaluate),
+    /// Compute one part of the frozen features, for a job array
+    Extract(Extract),
+    /// Show what a weight file or a bundle holds
+    Inspect(Inspect),
+    /// List backbones, tasks, weight formats or data set layouts
+    List(List),
+    /// Show or clear cached features
+    Cache(Cache),
+    /// Make a small set of leaf pictures, learn them and predict a few
+    Demo(Demo),
+    /// Write completions for a shell
+    Completions(Completions),
+    /// Write the manual page
+    Man,
+}
+
+/// What is shown of a run.
+#[derive(Debug, Args, Clone, Copy)]
+pub(crate) struct Output {
+    /// Print one JSON event a line on standard output, the last one the report
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print nothing but the result
+    #[arg(long, short, conflicts_with = "json")]
+    pub(crate) quiet: bool,
+}
+
+/// What decides the result of a run; everything has a sensible default.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct RecipeOptions {
+    /// A folder with a folder of photos for each class, or with train/ and val/ folders of such
+    #[arg(value_name = "DATA", required_unless_present = "recipe")]
+    pub(crate) data: Option<PathBuf>,
+    /// Start from this recipe; the other options change it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Task; found from the data when left out
+    #[arg(long, value_name = "NAME")]
+    pub(crate) task: Option<String>,
+    /// Architecture, such as mobilenet_v2 or mobilenet_v2:0.5; found from the weights when left out
+    #[arg(long, value_name = "NAME")]
+    pub(crate) backbone: Option<String>,
+    /// A weight file, a bundle, `embedded` (default) or `random`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights: Option<String>,
+    /// Side of the input in pixels; that of the weights when left out
+    #[arg(long, value_name = "PIXELS")]
+    pub(crate) size: Option<u32>,
+    /// linear, mlp:256, mlp:512,128, or one of these after flatten+
+    #[arg(long)]
+    pub(crate) head: Option<String>,
+    /// Dropout in the head
+    #[arg(long, value_name = "RATE")]
+    pub(crate) dropout: Option<f32>,
+    /// Last activation; sigmoid is one unit for two classes
+    #[arg(long, value_enum)]
+    pub(crate) output: Option<Activation>,
+    /// What does not learn: all, none, or the last frozen stage
+    #[arg(long, value_name = "all|STAGE|none")]
+    pub(crate) freeze: Option<String>,
+    /// Epochs of the head
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<usize>,
+    /// Then this many epochs with the last stages open (or those above --freeze)
+    #[arg(long, value_name = "N")]
+    pub(crate) fine_tune: Option<usize>,
+    /// Examples a step
+    #[arg(long, value_name = "N")]
+    pub(crate) batch: Option<usize>,
+    /// Learning rate
+    #[arg(long, value_name = "RATE")]
+    pub(crate) lr: Option<f64>,
+    /// How the learning rate changes
+    #[arg(long, value_enum)]
+    pub(crate) schedule: Option<Schedule>,
+    /// How gradients become steps
+    #[arg(long, value_enum)]
+    pub(crate) optimizer: Option<OptimizerName>,
+    /// Seed of everything that is drawn
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Views of each training photo: the plain one and augmented ones
+    #[arg(long, value_name = "K")]
+    pub(crate) views: Option<u32>,
+    /// Validation photos: another folder, or a fraction of the training photos
+    #[arg(long, value_name = "DIR|FRACTION")]
+    pub(crate) val: Option<String>,
+    /// Fraction of the photos kept aside as a test set
+    #[arg(long, value_name = "FRACTION")]
+    pub(crate) test: Option<f32>,
+    /// Make rare classes count as much as common ones
+    #[arg(long)]
+    pub(crate) balanced: bool,
+    /// Soften the targets by this much
+    #[arg(long, value_name = "S")]
+    pub(crate) label_smoothing: Option<f32>,
+    /// End a phase after this many epochs without a better validation score
+    #[arg(long, value_name = "EPOCHS")]
+    pub(crate) patience: Option<usize>,
+    /// Keep the weights of the last epoch instead of the best
+    #[arg(long)]
+    pub(crate) keep_last: bool,
+    /// Store cached features in half precision
+    #[arg(long)]
+    pub(crate) f16_features: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Train {
+    #[command(flatten)]
+    pub(crate) recipe: RecipeOptions,
+    /// The bundle to write (default: the folder's name with .headstart)
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Go on from where an interrupted run of the same recipe stopped
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Worker threads (default: all cores)
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Print the recipe as TOML instead of running it
+    #[arg(long)]
+    pub(crate) print_recipe: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Predict {
+    /// A bundle that `headstart train` wrote
+    pub(crate) bundle: PathBuf,
+    /// Photos, folders of photos, or - for a list of paths on standard input
+    #[arg(required = true, value_name = "PHOTO")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Show the K most probable classes
+    #[arg(long, short = 'k', default_value_t = 1, value_name = "K")]
+    pub(crate) top: usize,
+    /// Worker threads (default: all cores)
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Do not check that the bundle gives its recorded outputs here
+    #[arg(long)]
+    pub(crate) no_self_test: bool,
+    /// Print one JSON object a photo
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Evaluate {
+    /// A bundle that `headstart train` wrote
+    pub(crate) bundle: PathBuf,
+    /// Labelled photos; of train/ val/ test/ folders the last is scored
+    pub(crate) data: PathBuf,
+    /// Worker threads (default: all cores)
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Do not check that the bundle gives its recorded outputs here
+    #[arg(long)]
+    pub(crate) no_self_test: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Extract {
+    #[command(flatten)]
+    pub(crate) recipe: RecipeOptions,
+    /// Which part, from 0
+    #[arg(long, default_value_t = 0, value_name = "I")]
+    pub(crate) shard: usize,
+    /// Of how many parts
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) of: usize,
+    /// Worker threads (default: all cores)
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// A weight file or a bundle
+    pub(crate) file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// What to list
+    #[arg(value_enum)]
+    pub(crate) what: Listed,
+    /// With backbones: the stages that --freeze can name
+    #[arg(long)]
+    pub(crate) stages: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cache {
+    /// What to do
+    #[arg(value_enum)]
+    pub(crate) action: CacheAction,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Folder for the pictures and the bundle (default: headstart-demo)
+    #[arg(long, value_name = "DIR", default_value = "headstart-demo")]
+    pub(crate) folder: PathBuf,
+    /// Pictures of each species
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(crate) per_class: usize,
+    /// Worker threads (default: all cores)
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Activation {
+    Softmax,
+    Sigmoid,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Schedule {
+    Constant,
+    Cosine,
+    OneCycle,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum OptimizerName {
+    Adam,
+    Adamw,
+    Sgd,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Listed {
+    Backbones,
+    Tasks,
+    Formats,
+    Layouts,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum CacheAction {
+    /// List feature sets
+    Ls,
+    /// Remove all of them
+    Clear,
+}

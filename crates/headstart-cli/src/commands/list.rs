@@ -1,0 +1,64 @@
+//! `headstart list`
+
+use comfy_table::{Table, presets};
+use headstart::backbones::BACKBONES;
+use headstart::data::layouts::LAYOUTS;
+use headstart::tasks::TASKS;
+use headstart::weights::FORMATS;
+
+use crate::arguments::{List, Listed};
+use crate::report::Result;
+use crate::{tables, terminal};
+
+pub(crate) fn run(options: &List) -> Result {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    match options.what {
+        Listed::Backbones if options.stages => {
+            table.set_header(["backbone", "stage", ""]);
+            for spec in BACKBONES {
+                for stage in spec.stages {
+                    table.add_row([spec.name, stage.name, stage.summary]);
+                }
+            }
+        }
+        Listed::Backbones => {
+            table.set_header(["backbone", "variant", "values", "input", "families", "paper"]);
+            for spec in BACKBONES {
+                let families: Vec<&str> = spec.families.iter().map(|family| family.family).collect();
+                for variant in spec.variants {
+                    let values: usize =
+                        (spec.parameters)(variant).iter().map(|spec| spec.shape.iter().product::<usize>()).sum();
+                    table.add_row([
+                        spec.name.to_owned(),
+                        variant.name.to_owned(),
+                        tables::count(values),
+                        format!("{} px", spec.input_size),
+                        families.join(", "),
+                        spec.paper.to_owned(),
+                    ]);
+                }
+            }
+        }
+        Listed::Tasks => {
+            table.set_header(["task", ""]);
+            for task in TASKS {
+                table.add_row([task.name, task.summary]);
+            }
+        }
+        Listed::Formats => {
+            table.set_header(["format", "extensions"]);
+            for format in FORMATS {
+                table.add_row([format.name.to_owned(), format.extensions.join(", ")]);
+            }
+        }
+        Listed::Layouts => {
+            table.set_header(["layout", ""]);
+            for layout in LAYOUTS {
+                table.add_row([layout.name, layout.describes]);
+            }
+        }
+    }
+    terminal::line(&table.to_string());
+    Ok(())
+}

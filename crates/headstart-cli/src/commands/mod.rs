@@ -1,0 +1,17 @@
+//! One file a command.
+
+pub(crate) mod cache;
+pub(crate) mod demo;
+pub(crate) mod evaluate;
+pub(crate) mod extract;
+pub(crate) mod inspect;
+pub(crate) mod list;
+pub(crate) mod predict;
+pub(crate) mod recipe;
+pub(crate) mod shell;
+pub(crate) mod train;
+
+/// Worker threads: as asked, else all cores.
+fn threads(asked: Option<usize>) -> usize {
+    asked.filter(|&threads| threads > 0).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}

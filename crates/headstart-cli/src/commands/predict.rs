@@ -1,0 +1,112 @@
+//! `headstart predict`
+
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use headstart::data::image::has_image_extension;
+use headstart::train::observer::Work;
+use headstart::{Bundle, Error};
+
+use super::threads;
+use crate::arguments::Predict;
+use crate::progress::{Display, Style};
+use crate::report::{Failure, Result};
+use crate::terminal;
+
+/// Fewer photos than this are done before a bar could be read.
+const BAR_FROM: usize = 32;
+
+pub(crate) fn run(options: &Predict) -> Result {
+    let bundle = open(&options.bundle, options.no_self_test)?;
+    let paths = files(&options.inputs)?;
+    let display = Mutex::new(Display::new(if options.json { Style::Json } else { Style::Human }));
+    let progress = |done| {
+        if let (Ok(mut display), true) = (display.try_lock(), paths.len() >= BAR_FROM && !options.json) {
+            display.progress(Work::Predict, done, paths.len());
+        }
+    };
+    let predictions = bundle.predict_all(&paths, options.top, threads(options.threads), &progress)?;
+    drop(display);
+
+    let width = paths.iter().map(|path| path.display().to_string().chars().count()).max().unwrap_or(0).min(60);
+    let mut failed = 0;
+    for prediction in &predictions {
+        match prediction {
+            Ok(prediction) if options.json => terminal::line(&json(prediction)),
+            Ok(prediction) => {
+                let classes: Vec<String> = prediction
+                    .top
+                    .iter()
+                    .map(|candidate| format!("{} {:5.1} %", candidate.label, candidate.probability * 100.0))
+                    .collect();
+                let path = prediction.path.display().to_string();
+                terminal::line(&format!("{path:width$}  {}", classes.join("  ")));
+            }
+            Err(unreadable) => {
+                failed += 1;
+                if options.json {
+                    let line = serde_json::json!({ "path": unreadable.path, "error": unreadable.reason });
+                    terminal::line(&line.to_string());
+                }
+                terminal::error_line(&format!("skipped  {}", unreadable.reason));
+            }
+        }
+    }
+    if failed > 0 {
+        terminal::error_line(&format!("{failed} of {} files could not be read", predictions.len()));
+        return Err(Failure::Told(1));
+    }
+    Ok(())
+}
+
+pub(super) fn open(path: &Path, untested: bool) -> Result<Bundle> {
+    Ok(if untested { Bundle::open_untested(path)? } else { Bundle::open(path)? })
+}
+
+fn json(prediction: &headstart::Prediction) -> String {
+    serde_json::to_string(prediction).unwrap_or_else(|error| {
+        serde_json::json!({ "path": prediction.path.to_string_lossy(), "error": error.to_string() }).to_string()
+    })
+}
+
+/// Photos that were named, those in folders that were named, those on standard input for `-`.
+fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for input in inputs {
+        if input.as_os_str() == "-" {
+            let lines = std::io::stdin().lock().lines().map_while(std::io::Result::ok);
+            files.extend(lines.filter(|line| !line.trim().is_empty()).map(PathBuf::from));
+        } else if input.is_dir() {
+            let before = files.len();
+            add_folder(input, &mut files)?;
+            if files.len() == before {
+                return Err(Error::Recipe {
+                    reason: format!("the folder `{}` holds no photo", input.display()),
+                    help: "name photos, or folders with photos in them".to_owned(),
+                }
+                .into());
+            }
+        } else {
+            files.push(input.clone());
+        }
+    }
+    Ok(files)
+}
+
+fn add_folder(folder: &Path, files: &mut Vec<PathBuf>) -> Result {
+    let failed = |source| Error::Io { action: "list", path: folder.to_owned(), source };
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .map_err(failed)?;
+    entries.sort();
+    for path in entries {
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if path.is_dir() && !path.is_symlink() && !hidden {
+            add_folder(&path, files)?;
+        } else if has_image_extension(&path) && !hidden {
+            files.push(path);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! What was typed → what it means: options laid over a recipe.
+
+use headstart::nn::NormStatistics;
+use headstart::recipe::{ClassWeights, Optimizer, Output, Phase, Precision, Schedule};
+use headstart::{Freeze, HeadRecipe, Recipe, backbones};
+
+use crate::arguments::{Activation, OptimizerName, RecipeOptions, Schedule as ScheduleName};
+use crate::report::Result;
+
+/// Rate of stages that were pretrained: a tenth of the head's keeps what they know.
+const FINE_TUNE_RATE: f64 = 1e-4;
+
+/// The recipe that the options mean.
+pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
+    let mut recipe = match &options.recipe {
+        Some(path) => Recipe::read(path)?,
+        None => preset(options),
+    };
+    if let Some(data) = &options.data {
+        recipe.data.clone_from(data);
+    }
+    let set = |target: &mut Option<String>, value: &Option<String>| {
+        if value.is_some() {
+            target.clone_from(value);
+        }
+    };
+    set(&mut recipe.task, &options.task);
+    set(&mut recipe.backbone, &options.backbone);
+    set(&mut recipe.weights, &options.weights);
+    recipe.input_size = options.size.or(recipe.input_size);
+    if let Some(text) = &options.head {
+        let head: HeadRecipe = text.parse()?;
+        recipe.head = HeadRecipe { dropout: recipe.head.dropout, output: recipe.head.output, ..head };
+    }
+    recipe.head.dropout = options.dropout.unwrap_or(recipe.head.dropout);
+    match options.output {
+        Some(Activation::Softmax) => recipe.head.output = Output::Softmax,
+        Some(Activation::Sigmoid) => recipe.head.output = Output::Sigmoid,
+        None => {}
+    }
+    recipe.batch = options.batch.unwrap_or(recipe.batch);
+    recipe.seed = options.seed.unwrap_or(recipe.seed);
+    recipe.views = options.views.unwrap_or(recipe.views);
+    recipe.test = options.test.unwrap_or(recipe.test);
+    recipe.label_smoothing = options.label_smoothing.unwrap_or(recipe.label_smoothing);
+    recipe.early_stopping = options.patience.or(recipe.early_stopping);
+    recipe.keep_best &= !options.keep_last;
+    if let Some(text) = &options.val {
+        recipe.validation = text.parse()?;
+    }
+    if options.balanced {
+        recipe.class_weights = ClassWeights::Balanced;
+    }
+    if options.f16_features {
+        recipe.feature_precision = Precision::F16;
+    }
+    match options.optimizer {
+        Some(OptimizerName::Adam) => recipe.optimizer = Optimizer::Adam {},
+        Some(OptimizerName::Adamw) => recipe.optimizer = Optimizer::AdamW { weight_decay: 0.01 },
+        Some(OptimizerName::Sgd) => recipe.optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 1e-4 },
+        None => {}
+    }
+    set_phases(&mut recipe, options)?;
+    Ok(recipe)
+}
+
+/// What `headstart train DIR` does when nothing else is said.
+fn preset(options: &RecipeOptions) -> Recipe {
+    let mut recipe = Recipe::default();
+    // Asking for a number of epochs is asking for exactly that; otherwise train until it stops helping.
+    if options.epochs.is_none() && options.fine_tune.is_none() && options.freeze.is_none() {
+        recipe.views = 4;
+        recipe.early_stopping = Some(10);
+        recipe.phases[0].epochs = 40;
+    }
+    recipe
+}
+
+fn set_phases(recipe: &mut Recipe, options: &RecipeOptions) -> Result<()> {
+    let from_scratch = recipe.weights.as_deref() == Some("random");
+    let typed_freeze = options.freeze.as_ref().map(|text| Freeze::from(text.clone()));
+    if let Some(epochs) = options.fine_tune {
+        let head = Phase { epochs: options.epochs.unwrap_or(recipe.phases[0].epochs), ..recipe.phases[0].clone() };
+        let open = Phase {
+            freeze: match typed_freeze {
+                Some(freeze) => freeze,
+                None => third_last_stage(recipe)?,
+            },
+            epochs,
+            learning_rate: FINE_TUNE_RATE,
+            schedule: Schedule::Cosine,
+            stage_decay: 0.8,
+            norm: NormStatistics::Fixed,
+        };
+        recipe.phases = vec![head, open];
+    } else {
+        let phase = &mut recipe.phases[0];
+        phase.epochs = options.epochs.unwrap_or(phase.epochs);
+        if let Some(freeze) = typed_freeze {
+            if freeze != Freeze::Backbone && !from_scratch && options.recipe.is_none() {
+                phase.learning_rate = FINE_TUNE_RATE;
+            }
+            phase.freeze = freeze;
+        } else if from_scratch && options.recipe.is_none() {
+            phase.freeze = Freeze::Nothing;
+        }
+    }
+    for phase in &mut recipe.phases {
+        if from_scratch && options.recipe.is_none() {
+            phase.norm = NormStatistics::Batch;
+        }
+        match options.schedule {
+            Some(ScheduleName::Constant) => phase.schedule = Schedule::Constant,
+            Some(ScheduleName::Cosine) => phase.schedule = Schedule::Cosine,
+            Some(ScheduleName::OneCycle) => phase.schedule = Schedule::OneCycle,
+            None => {}
+        }
+    }
+    // With --fine-tune the head has proven its rate; --lr is for what is fine-tuned.
+    if let (Some(rate), Some(phase)) = (options.lr, recipe.phases.last_mut()) {
+        phase.learning_rate = rate;
+    }
+    Ok(())
+}
+
+/// Everything up to this stage stays frozen when nobody says where to cut: the last two stages learn.
+fn third_last_stage(recipe: &Recipe) -> Result<Freeze> {
+    let name = recipe.backbone.as_deref().unwrap_or("mobilenet_v2");
+    let (spec, _) = backbones::find(name)?;
+    let index = spec.stages.len().saturating_sub(3);
+    Ok(Freeze::UpTo(spec.stages[index].name.to_owned()))
+}

@@ -1,0 +1,122 @@
+//! Reports as text.
+
+use comfy_table::{CellAlignment, Table, presets};
+use headstart::Report;
+use headstart::tasks::image_classification::metrics::ClassificationMetrics;
+
+/// The final report of a run.
+pub(crate) fn report(report: &Report) -> String {
+    let mut text = String::from("\n");
+    let parts = [("validation", &report.metrics), ("test", &report.test_metrics)];
+    for (name, metrics) in parts.into_iter().filter_map(|(name, metrics)| Some((name, metrics.as_ref()?))) {
+        text.push_str(&headline(name, metrics));
+        text.push_str(&classes(metrics, &report.labels));
+    }
+    let seconds = &report.seconds;
+    text.push_str(&format!(
+        "time     {:.1} s in all · reading {:.1} · decoding {:.1} · frozen stages {:.1} · training {:.1}\n",
+        seconds.total, seconds.scan, seconds.decode, seconds.extract, seconds.fit
+    ));
+    text.push_str(&format!("bundle   {}", report.bundle.display()));
+    text
+}
+
+/// Accuracy with its interval in one line.
+pub(crate) fn headline(name: &str, metrics: &ClassificationMetrics) -> String {
+    let (low, high) = (metrics.accuracy_interval.low, metrics.accuracy_interval.high);
+    let auc = metrics.roc_auc.map(|auc| format!(" · ROC-AUC {auc:.3}")).unwrap_or_default();
+    let top = metrics.top5_accuracy.map(|top| format!(" · top-5 {:.1} %", top * 100.0)).unwrap_or_default();
+    format!(
+        "{name}: accuracy {:.1} % (95 % interval {:.1}–{:.1}){top} · macro F1 {:.3}{auc}\n",
+        metrics.accuracy * 100.0,
+        low * 100.0,
+        high * 100.0,
+        metrics.macro_average.f1
+    )
+}
+
+/// Precision, recall and confusion of each class.
+pub(crate) fn classes(metrics: &ClassificationMetrics, labels: &[String]) -> String {
+    // Wider confusions do not fit a terminal; `--json` has them whole.
+    let shows_confusion = labels.len() <= 8;
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    let mut header: Vec<String> = ["class", "precision", "recall", "F1", "photos"].map(String::from).to_vec();
+    if shows_confusion {
+        header.extend(labels.iter().map(|label| format!("→ {}", shorten(label, 10))));
+    }
+    table.set_header(header);
+    for (index, class) in metrics.per_class.iter().enumerate() {
+        let mut row = vec![
+            shorten(&labels[index], 24),
+            format!("{:.3}", class.precision),
+            format!("{:.3}", class.recall),
+            format!("{:.3}", class.f1),
+            class.support.to_string(),
+        ];
+        if shows_confusion {
+            row.extend(metrics.confusion[index].iter().map(usize::to_string));
+        }
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("{table}\n")
+}
+
+/// A number with thousands set apart.
+pub(crate) fn count(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(' ');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// The first few names, and how many more there are.
+pub(crate) fn shortened(names: &[String], most: usize) -> String {
+    let mut text = names.iter().take(most).map(|name| shorten(name, 24)).collect::<Vec<_>>().join(", ");
+    if names.len() > most {
+        text.push_str(&format!(" and {} more", names.len() - most));
+    }
+    text
+}
+
+/// A number of bytes as a person reads it.
+pub(crate) fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
+fn shorten(name: &str, most: usize) -> String {
+    if name.chars().count() <= most {
+        return name.to_owned();
+    }
+    name.chars().take(most - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(3_504_872), "3 504 872");
+    }
+
+    #[test]
+    fn long_names_are_cut_at_characters_not_bytes() {
+        assert_eq!(shorten("żółw błotny 🐢🐢", 6), "żółw …");
+    }
+}

@@ -1,0 +1,174 @@
+//! Pretrained networks up to where a head attaches: one file an architecture, and this registry.
+
+pub mod mobilenet_v2;
+
+use burn::module::Module;
+use burn::tensor::Device;
+use headstart_data::preprocess::Preprocess;
+use headstart_kernels::Layer;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::features::{FeatureLayout, Features};
+use crate::name_map::NameMap;
+use crate::nn::{NormStatistics, Padding};
+use crate::parameters::{ParameterSpec, Parameters};
+
+/// All that is known of one architecture.
+pub struct BackboneSpec {
+    /// Registry name.
+    pub name: &'static str,
+    /// Where it was published.
+    pub paper: &'static str,
+    /// Licence of the published weights.
+    pub licence: &'static str,
+    /// Published sizes; the last is `tiny`, for tests.
+    pub variants: &'static [Variant],
+    /// Units of freezing, from the input on.
+    pub stages: &'static [Stage],
+    /// Published input side in pixels.
+    pub input_size: u32,
+    /// Smallest input side in pixels.
+    pub smallest_input: u32,
+    /// Families of checkpoints that can be loaded.
+    pub families: &'static [NameMap],
+    /// Every array of a variant.
+    pub parameters: fn(&Variant) -> Vec<ParameterSpec>,
+    /// Channels after the last stage.
+    pub channels: fn(&Variant) -> usize,
+    /// Layers of the frozen form, one list a stage.
+    pub frozen: fn(&Variant, &Parameters, &Conventions) -> Result<Vec<Vec<Layer>>>,
+    /// Trainable form.
+    pub trainable: fn(&Variant, &Parameters, &Conventions, &Device) -> Result<Backbone>,
+}
+
+impl std::fmt::Debug for BackboneSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BackboneSpec").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A published size of an architecture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Variant {
+    /// Name within the architecture.
+    pub name: &'static str,
+    /// Width multiplier.
+    pub width: f64,
+}
+
+/// A unit of freezing and of learning rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stage {
+    /// Name; the stage's parameters begin with it.
+    pub name: &'static str,
+    /// What it does to the picture.
+    pub summary: &'static str,
+}
+
+/// What a checkpoint family decides beside the values of the weights. It travels in the bundle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Conventions {
+    /// Family of the checkpoint.
+    pub family: String,
+    /// How convolutions pad.
+    pub padding: Padding,
+    /// Added to the variance in batch normalization.
+    pub batch_norm_epsilon: f64,
+    /// Sample to input.
+    pub preprocess: Preprocess,
+}
+
+// One list makes the registry, the run-time choice and the dispatch: a new architecture is its file and a line here.
+macro_rules! registry {
+    ($($module:ident :: $network:ident),* $(,)?) => {
+        /// Every architecture that we have.
+        pub const BACKBONES: &[&BackboneSpec] = &[$(&$module::SPEC),*];
+
+        /// The trainable form of any registered architecture.
+        #[derive(Module, Debug)]
+        pub enum Backbone {
+            $(
+                #[doc = concat!("See [`", stringify!($module), "`].")]
+                $network($module::$network),
+            )*
+        }
+
+        impl Backbone {
+            /// Runs the stages from number `stage` to the end on the features after stage `stage − 1`
+            /// (`stage` 0: on pixels, `[B, 3, H, W]`).
+            pub fn resume_from(&self, stage: usize, features: Features, statistics: NormStatistics) -> Features {
+                match self {
+                    $(Self::$network(network) => network.resume_from(stage, features, statistics),)*
+                }
+            }
+        }
+    };
+}
+
+registry!(mobilenet_v2::MobileNetV2);
+
+/// The architecture called `name`; a variant may follow a colon (`mobilenet_v2:0.35`).
+///
+/// # Errors
+/// [`Error::UnknownName`] for the architecture or the variant.
+pub fn find(name: &str) -> Result<(&'static BackboneSpec, Option<&'static Variant>)> {
+    let (backbone, variant) = match name.split_once(':') {
+        Some((backbone, variant)) => (backbone, Some(variant)),
+        None => (name, None),
+    };
+    let spec = BACKBONES.iter().find(|spec| spec.name == backbone).ok_or_else(|| Error::UnknownName {
+        kind: "backbone",
+        name: backbone.to_owned(),
+        known: BACKBONES.iter().map(|spec| spec.name.to_owned()).collect(),
+    })?;
+    let variant = variant.map(|variant| spec.find_variant(variant)).transpose()?;
+    Ok((spec, variant))
+}
+
+impl BackboneSpec {
+    /// The variant called `name`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`].
+    pub fn find_variant(&self, name: &str) -> Result<&'static Variant> {
+        self.variants.iter().find(|variant| variant.name == name).ok_or_else(|| Error::UnknownName {
+            kind: "variant",
+            name: name.to_owned(),
+            known: self.variants.iter().map(|variant| variant.name.to_owned()).collect(),
+        })
+    }
+
+    /// How many stages are frozen when everything up to and including the stage called `name` is.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`].
+    pub fn depth_after(&self, name: &str) -> Result<usize> {
+        self.stages.iter().position(|stage| stage.name == name).map(|index| index + 1).ok_or_else(|| {
+            Error::UnknownName {
+                kind: "stage",
+                name: name.to_owned(),
+                known: self.stages.iter().map(|stage| stage.name.to_owned()).collect(),
+            }
+        })
+    }
+
+    /// Index of the stage that owns the parameter called `name`.
+    pub fn stage_of(&self, name: &str) -> Option<usize> {
+        let first = name.split('.').next()?;
+        self.stages.iter().position(|stage| stage.name == first)
+    }
+}
+
+/// A map of `[B, C, H, W]` or a panic: the caller is a network that only ever produces maps.
+pub(crate) fn expect_map(features: Features) -> burn::tensor::Tensor<4> {
+    match features {
+        Features::Map(map) => map,
+        Features::Vector(_) => unreachable!("a convolutional stage follows a map"),
+    }
+}
+
+/// Shape of a map as features.
+pub(crate) fn map_layout(shape: headstart_kernels::Shape) -> FeatureLayout {
+    FeatureLayout::Map { channels: shape.channels, height: shape.height, width: shape.width }
+}

@@ -1,0 +1,137 @@
+//! One file → a model that predicts, after it proved itself.
+
+use std::path::{Path, PathBuf};
+
+use headstart_data::image::RgbImage;
+use headstart_weights::{self as weights, Checkpoint};
+
+use super::arrays::read_all;
+use super::manifest::{FORMAT, KEY, Manifest};
+use super::predict::Predictor;
+use super::self_test::{OUTPUTS, PICTURES, worst};
+use crate::backbones;
+use crate::error::{Error, Result};
+use crate::load::Pretrained;
+use crate::parameters::Parameters;
+
+/// An open bundle.
+#[derive(Debug)]
+pub struct Bundle {
+    path: PathBuf,
+    manifest: Manifest,
+    pub(crate) predictor: Predictor,
+    parameters: usize,
+}
+
+impl Bundle {
+    /// Opens a bundle and runs its self-test.
+    ///
+    /// # Errors
+    /// [`Error::Bundle`] when the file is not a bundle of a format that we read; [`Error::SelfTest`] when it does not
+    /// give its recorded outputs here.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let (bundle, checkpoint) = Self::open_parts(path.as_ref())?;
+        bundle.self_test(checkpoint.as_ref())?;
+        Ok(bundle)
+    }
+
+    /// Opens a bundle without its self-test.
+    ///
+    /// # Errors
+    /// See [`Bundle::open`].
+    pub fn open_untested(path: impl AsRef<Path>) -> Result<Self> {
+        Ok(Self::open_parts(path.as_ref())?.0)
+    }
+
+    /// What the bundle says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Number of values in backbone and head.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters
+    }
+
+    fn open_parts(path: &Path) -> Result<(Self, Box<dyn Checkpoint>)> {
+        let checkpoint = weights::open(path)?;
+        let manifest = read_manifest(checkpoint.as_ref())?
+            .ok_or_else(|| bundle_error(path, "it is a weight file without a manifest"))?;
+        let arrays = read_all(checkpoint.as_ref())?;
+        let (backbone, head) = (arrays.strip_prefix("backbone."), arrays.strip_prefix("head."));
+        let predictor = Predictor::new(&manifest, &backbone, &head).map_err(|error| match error {
+            Error::UnknownName { kind, name, .. } => bundle_error(path, &format!("{kind} `{name}` is not in it")),
+            other => other,
+        })?;
+        let parameters = backbone.value_count() + head.value_count();
+        Ok((Self { path: path.to_owned(), manifest, predictor, parameters }, checkpoint))
+    }
+
+    fn self_test(&self, checkpoint: &dyn Checkpoint) -> Result<()> {
+        let pictures = checkpoint.read(PICTURES)?;
+        let expected = checkpoint.read(OUTPUTS)?.to_f32()?;
+        let [_, height, width, 3] = pictures.info.shape[..] else {
+            return Err(bundle_error(&self.path, "its self-test pictures have another shape than [N, H, W, 3]"));
+        };
+        let length = (height * width * 3).max(1);
+        let pictures: Vec<RgbImage> = pictures
+            .bytes
+            .chunks_exact(length)
+            .filter_map(|bytes| RgbImage::from_raw(width as u32, height as u32, bytes.to_vec()))
+            .collect();
+        let found = self.predictor.outputs(&pictures, 1)?;
+        if found.len() != expected.len() || found.is_empty() {
+            return Err(bundle_error(&self.path, "its self-test has another number of outputs"));
+        }
+        match worst(&found, &expected) {
+            None => Ok(()),
+            Some((index, found, expected)) => Err(Error::SelfTest { path: self.path.clone(), index, found, expected }),
+        }
+    }
+}
+
+/// The pretrained part of a bundle, so that a bundle can be the start of another run; `None` when the file is no bundle.
+///
+/// # Errors
+/// Of the reader, for a file that is a bundle.
+pub(crate) fn pretrained(path: &Path) -> Result<Option<Pretrained>> {
+    // Whatever cannot be opened is told by the caller, who knows what else it could be.
+    let Ok(checkpoint) = weights::open(path) else { return Ok(None) };
+    let Some(manifest) = read_manifest(checkpoint.as_ref())? else { return Ok(None) };
+    let arrays: Parameters = read_all(checkpoint.as_ref())?.strip_prefix("backbone.");
+    let (spec, _) = backbones::find(&manifest.backbone.name)?;
+    Ok(Some(Pretrained {
+        spec,
+        variant: spec.find_variant(&manifest.backbone.variant)?,
+        conventions: manifest.backbone.conventions,
+        parameters: arrays,
+        source: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        licence: manifest.backbone.licence,
+        unused: Vec::new(),
+    }))
+}
+
+fn read_manifest(checkpoint: &dyn Checkpoint) -> Result<Option<Manifest>> {
+    let Some(text) = checkpoint.metadata().get(KEY) else { return Ok(None) };
+    let path = checkpoint.path();
+    let version = serde_json::from_str::<serde_json::Value>(text)
+        .map_err(|error| bundle_error(path, &format!("its manifest is not JSON: {error}")))?
+        .get("format")
+        .and_then(serde_json::Value::as_u64);
+    if version != Some(u64::from(FORMAT)) {
+        let found = version.map_or_else(|| "no".to_owned(), |version| version.to_string());
+        return Err(bundle_error(path, &format!("it has format {found}, this program reads format {FORMAT}")));
+    }
+    serde_json::from_str(text)
+        .map(Some)
+        .map_err(|error| bundle_error(path, &format!("its manifest is not complete: {error}")))
+}
+
+fn bundle_error(path: &Path, reason: &str) -> Error {
+    Error::Bundle { path: path.to_owned(), reason: reason.to_owned() }
+}

@@ -1,0 +1,92 @@
+//! Scoring a bundle on labelled data that it has not seen.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use headstart_data::layouts::{self, Split};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::Bundle;
+use crate::bundle::predict::Unreadable;
+use crate::error::{Error, Result};
+use crate::tasks::image_classification::metrics::ClassificationMetrics;
+
+/// Scores of a bundle on a data set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// All metrics.
+    pub metrics: ClassificationMetrics,
+    /// Class names in the order of the metrics.
+    pub labels: Vec<String>,
+    /// Photos that were scored.
+    pub examples: usize,
+    /// Files that were left out.
+    pub skipped: Vec<Unreadable>,
+}
+
+/// Scores a bundle on an image folder: on its `test/` part if it has one, else on `val/`, else on all of it.
+///
+/// # Errors
+/// [`Error::UnknownName`] when the data has a class that the bundle does not know; [`Error::Data`].
+pub fn evaluate(
+    bundle: &Bundle,
+    data: &Path,
+    threads: usize,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Evaluation> {
+    let listing = layouts::open(data)?;
+    let labels = &bundle.manifest().labels;
+    let label_of: Vec<usize> = listing
+        .classes
+        .iter()
+        .map(|class| {
+            labels.iter().position(|known| known == class).ok_or_else(|| Error::UnknownName {
+                kind: "class of the bundle",
+                name: class.clone(),
+                known: labels.clone(),
+            })
+        })
+        .collect::<Result<_>>()?;
+    let held_out = [Split::Test, Split::Validation]
+        .into_iter()
+        .find(|split| listing.examples.iter().any(|example| example.split == Some(*split)));
+    let examples: Vec<_> =
+        listing.examples.iter().filter(|example| held_out.is_none() || example.split == held_out).collect();
+
+    let done = AtomicUsize::new(0);
+    let results: Vec<Result<Vec<f32>>> = crate::run::thread_pool(threads)?.install(|| {
+        examples
+            .par_iter()
+            .map(|example| {
+                let probabilities = bundle.probabilities_of(&example.path);
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1, examples.len());
+                probabilities
+            })
+            .collect()
+    });
+    let mut skipped: Vec<Unreadable> = listing
+        .skipped
+        .iter()
+        .map(|skipped| Unreadable { path: skipped.path.clone(), reason: skipped.reason.clone() })
+        .collect();
+    let (mut probabilities, mut truth) = (Vec::new(), Vec::new());
+    for (example, result) in examples.iter().zip(results) {
+        match result {
+            Ok(row) => {
+                probabilities.extend(row);
+                truth.push(label_of[example.label]);
+            }
+            Err(error) => skipped.push(Unreadable { path: example.path.clone(), reason: error.to_string() }),
+        }
+    }
+    if truth.is_empty() {
+        return Err(Error::Recipe {
+            reason: format!("`{}` has no readable photo to score", data.display()),
+            help: "give a folder with a folder of photos for each class".to_owned(),
+        });
+    }
+    let metrics = ClassificationMetrics::from_probabilities(&probabilities, &truth, labels.len())
+        .expect("softmax of finite outputs, one row a label");
+    Ok(Evaluation { metrics, labels: labels.clone(), examples: truth.len(), skipped })
+}

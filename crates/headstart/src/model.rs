@@ -1,0 +1,143 @@
+//! Model = backbone + head, and what of it is frozen.
+
+use burn::module::{Module, ModuleDisplay};
+use burn::tensor::{Device, Tensor};
+use headstart_kernels::{Layer, Network, Shape};
+
+use crate::backbones::{Backbone, map_layout};
+use crate::error::Result;
+use crate::features::{FeatureLayout, Features};
+use crate::load::Pretrained;
+use crate::nn::NormStatistics;
+use crate::parameters::Parameters;
+use crate::random::Stream;
+use crate::recipe::{Freeze, Pool};
+
+/// What a task puts on a backbone.
+pub trait Head: Module + ModuleDisplay {
+    /// Features → outputs `[B, N]`; `noise` draws the dropout masks while training and is absent otherwise.
+    fn forward(&self, features: Features, noise: Option<&mut Stream>) -> Tensor<2>;
+}
+
+/// The trainable form: the head, and the backbone where a stage of it learns.
+#[derive(Module, Debug)]
+pub struct Model<H: Head> {
+    pub(crate) backbone: Option<Backbone>,
+    pub(crate) head: H,
+}
+
+impl<H: Head> Model<H> {
+    /// Features after `depth` stages (condensed, if those are all) → outputs `[B, N]`.
+    pub(crate) fn forward(
+        &self,
+        depth: usize,
+        features: Features,
+        statistics: NormStatistics,
+        noise: Option<&mut Stream>,
+    ) -> Tensor<2> {
+        let features = match &self.backbone {
+            Some(backbone) => backbone.resume_from(depth, features, statistics),
+            None => features,
+        };
+        self.head.forward(features, noise)
+    }
+}
+
+/// The frozen form of a whole backbone: every stage compiled to our kernels for one input size.
+#[derive(Debug)]
+pub struct FrozenBackbone {
+    network: Network,
+    /// Number of layers up to the end of each stage.
+    ends: Vec<usize>,
+    input: Shape,
+}
+
+impl FrozenBackbone {
+    /// Folds, packs and fuses all stages.
+    ///
+    /// # Errors
+    /// [`crate::Error::Kernel`] when the input is too small for the strides.
+    pub fn new(pretrained: &Pretrained, parameters: &Parameters) -> Result<Self> {
+        let preprocess = &pretrained.conventions.preprocess;
+        let input = Shape { height: preprocess.height as usize, width: preprocess.width as usize, channels: 3 };
+        let stages = (pretrained.spec.frozen)(pretrained.variant, parameters, &pretrained.conventions)?;
+        let mut layers: Vec<Layer> = Vec::new();
+        let mut ends = Vec::with_capacity(stages.len());
+        for stage in stages {
+            layers.extend(stage);
+            ends.push(layers.len());
+        }
+        // One more than the stages need: the part of a pooling head that has no weights.
+        layers.push(Layer::GlobalAveragePool);
+        Ok(Self { network: Network::new(input, layers)?, ends, input })
+    }
+
+    /// Number of stages.
+    pub fn stage_count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Layout after `depth` stages, condensed by `pool` if those are all.
+    pub fn layout(&self, depth: usize, pool: Pool) -> FeatureLayout {
+        let shape = self.network.shape_after(self.layer_end(depth, pool));
+        if depth < self.stage_count() {
+            return map_layout(shape);
+        }
+        FeatureLayout::Vector { width: shape.height * shape.width * shape.channels }
+    }
+
+    /// Runs `batch` preprocessed pictures `[B, H, W, 3]` through the first `depth` stages.
+    ///
+    /// Returns channels-last features, condensed by `pool` if `depth` is all stages. The result of a picture does not
+    /// depend on the batch it is in or on `threads`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Kernel`] when `input` has another length.
+    pub fn forward(&self, input: &[f32], batch: usize, depth: usize, pool: Pool, threads: usize) -> Result<Vec<f32>> {
+        let end = self.layer_end(depth, pool);
+        if end == 0 {
+            return Ok(input.to_vec());
+        }
+        let shape = self.network.shape_after(end);
+        let mut output = vec![0.0; batch * shape.height * shape.width * shape.channels];
+        self.network.forward(0..end, input, batch, &mut output, threads)?;
+        Ok(output)
+    }
+
+    /// Shape of one input picture.
+    pub fn input(&self) -> Shape {
+        self.input
+    }
+
+    fn layer_end(&self, depth: usize, pool: Pool) -> usize {
+        match depth {
+            0 => 0,
+            depth if depth == self.stage_count() && pool == Pool::Average => self.ends[depth - 1] + 1,
+            depth => self.ends[depth - 1],
+        }
+    }
+}
+
+/// How many stages are frozen.
+///
+/// # Errors
+/// [`crate::Error::UnknownName`] for a stage that the backbone does not have.
+pub(crate) fn frozen_depth(pretrained: &Pretrained, freeze: &Freeze) -> Result<usize> {
+    match freeze {
+        Freeze::Backbone => Ok(pretrained.spec.stages.len()),
+        Freeze::Nothing => Ok(0),
+        Freeze::UpTo(stage) => pretrained.spec.depth_after(stage),
+    }
+}
+
+/// The parameters of the first `depth` stages.
+pub(crate) fn frozen_parameters(pretrained: &Pretrained, parameters: &Parameters, depth: usize) -> Parameters {
+    let mut frozen = parameters.clone();
+    frozen.retain(|name| pretrained.spec.stage_of(name).is_some_and(|stage| stage < depth));
+    frozen
+}
+
+/// The trainable form of the backbone.
+pub(crate) fn trainable(pretrained: &Pretrained, parameters: &Parameters, device: &Device) -> Result<Backbone> {
+    (pretrained.spec.trainable)(pretrained.variant, parameters, &pretrained.conventions, device)
+}

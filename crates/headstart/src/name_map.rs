@@ -1,0 +1,178 @@
+//! From the names of a published checkpoint to ours, every array accounted for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headstart_data::preprocess::Preprocess;
+use headstart_weights::{ArrayInfo, Checkpoint};
+
+use crate::backbones::{BackboneSpec, Conventions, Variant};
+use crate::error::{Result, nearest};
+use crate::nn::Padding;
+use crate::parameters::{Parameter, Parameters};
+
+/// A family of checkpoints: who publishes it, under which names, with which conventions.
+pub struct NameMap {
+    /// Short name.
+    pub family: &'static str,
+    /// Who publishes it.
+    pub origin: &'static str,
+    /// Whether these arrays can be of this family, where names alone do not tell.
+    pub applies: fn(&[ArrayInfo]) -> bool,
+    /// Theirs → ours for a variant, one to one.
+    pub entries: fn(&Variant) -> Vec<Entry>,
+    /// Parts of names of arrays that a backbone does not need: the original classifier, counters.
+    pub ignore: &'static [&'static str],
+    /// How the family's convolutions pad.
+    pub padding: Padding,
+    /// Epsilon of the family's batch normalization.
+    pub batch_norm_epsilon: f64,
+    /// The family's preprocessing for an input side in pixels.
+    pub preprocess: fn(u32) -> Preprocess,
+}
+
+impl std::fmt::Debug for NameMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NameMap").field("family", &self.family).finish_non_exhaustive()
+    }
+}
+
+/// One array: their name and ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Name in the checkpoint, without a common prefix.
+    pub theirs: String,
+    /// Our name.
+    pub ours: String,
+}
+
+impl Entry {
+    pub(crate) fn new(theirs: String, ours: String) -> Self {
+        Self { theirs, ours }
+    }
+}
+
+/// How well a checkpoint fits one backbone, variant and family.
+#[derive(Debug, Clone)]
+pub struct Fit {
+    /// The architecture.
+    pub spec: &'static BackboneSpec,
+    /// Its size.
+    pub variant: &'static Variant,
+    /// The family.
+    pub family: &'static NameMap,
+    /// Common prefix of the checkpoint's names (`module.`, `state_dict.`…).
+    pub prefix: String,
+    /// Arrays that the backbone needs and the checkpoint lacks: their name, and the nearest that is there.
+    pub missing: Vec<(String, Option<String>)>,
+    /// Arrays of another shape: name, expected, found.
+    pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
+    /// Arrays of the checkpoint that nothing asked for.
+    pub unused: Vec<String>,
+}
+
+impl Fit {
+    /// Compares a listing with what a variant of a family needs.
+    pub fn of(
+        arrays: &[ArrayInfo],
+        spec: &'static BackboneSpec,
+        variant: &'static Variant,
+        family: &'static NameMap,
+    ) -> Self {
+        let entries = (family.entries)(variant);
+        let shapes: BTreeMap<String, Vec<usize>> =
+            (spec.parameters)(variant).into_iter().map(|parameter| (parameter.name, parameter.shape)).collect();
+        let found: BTreeMap<&str, &ArrayInfo> = arrays.iter().map(|array| (array.name.as_str(), array)).collect();
+        let prefix = common_prefix(&found, &entries[0].theirs);
+        let names: Vec<String> =
+            found.keys().filter_map(|name| name.strip_prefix(&prefix)).map(str::to_owned).collect();
+        let mut fit =
+            Self { spec, variant, family, prefix, missing: Vec::new(), misshapen: Vec::new(), unused: Vec::new() };
+        let mut used = BTreeSet::new();
+        for entry in &entries {
+            let name = format!("{}{}", fit.prefix, entry.theirs);
+            match found.get(name.as_str()) {
+                None => fit.missing.push((name, None)),
+                Some(array) => {
+                    let expected = &shapes[&entry.ours];
+                    if array.shape != *expected {
+                        fit.misshapen.push((name.clone(), expected.clone(), array.shape.clone()));
+                    }
+                    used.insert(name);
+                }
+            }
+        }
+        // Only the first miss is shown, and edit distances over all names are dear.
+        if let Some((name, near)) = fit.missing.first_mut() {
+            let bare = name.strip_prefix(&fit.prefix).unwrap_or(name);
+            *near = nearest(bare, &names).map(str::to_owned);
+        }
+        fit.unused = arrays
+            .iter()
+            .filter(|array| !used.contains(&array.name))
+            .filter(|array| !family.ignore.iter().any(|part| array.name.contains(part)))
+            .map(|array| array.name.clone())
+            .collect();
+        fit
+    }
+
+    /// Whether every array that the backbone needs is there in its shape.
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.misshapen.is_empty()
+    }
+
+    /// Number of arrays that do not fit.
+    pub fn error_count(&self) -> usize {
+        self.missing.len() + self.misshapen.len()
+    }
+
+    /// The first thing that does not fit, in words.
+    pub fn first_error(&self) -> String {
+        let candidate = format!("{}:{} ({} names)", self.spec.name, self.variant.name, self.family.family);
+        if let Some((name, expected, found)) = self.misshapen.first() {
+            return format!("`{name}` has shape {found:?}, {candidate} expects {expected:?}");
+        }
+        match self.missing.first() {
+            Some((name, Some(near))) => format!("{candidate} needs `{name}`; the nearest array is `{near}`"),
+            Some((name, None)) => format!("{candidate} needs `{name}`, which is not there"),
+            None => format!("{candidate} fits"),
+        }
+    }
+
+    /// Reads the arrays under our names.
+    ///
+    /// # Errors
+    /// Of the reader. Only call it on a complete fit.
+    pub fn read(&self, checkpoint: &dyn Checkpoint) -> Result<Parameters> {
+        (self.family.entries)(self.variant)
+            .into_iter()
+            .map(|entry| {
+                let array = checkpoint.read(&format!("{}{}", self.prefix, entry.theirs))?;
+                let values = array.to_f32()?;
+                Ok((entry.ours, Parameter { shape: array.info.shape, values }))
+            })
+            .collect()
+    }
+
+    /// The family's conventions at an input side of `size` pixels.
+    pub fn conventions(&self, size: u32) -> Conventions {
+        Conventions {
+            family: self.family.family.to_owned(),
+            padding: self.family.padding,
+            batch_norm_epsilon: self.family.batch_norm_epsilon,
+            preprocess: (self.family.preprocess)(size),
+        }
+    }
+}
+
+/// What stands before the first needed name in the checkpoint, if it is there at all.
+fn common_prefix(found: &BTreeMap<&str, &ArrayInfo>, first: &str) -> String {
+    if found.contains_key(first) {
+        return String::new();
+    }
+    found
+        .keys()
+        .filter_map(|name| name.strip_suffix(first))
+        .find(|prefix| prefix.ends_with('.'))
+        .unwrap_or_default()
+        .to_owned()
+}

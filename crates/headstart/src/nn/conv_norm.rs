@@ -1,0 +1,251 @@
+//! Convolution without bias, batch normalization, optional ReLU6: the brick of the mobile networks.
+
+use burn::module::{Module, Param, RunningState};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Tensor, module as functional};
+use headstart_kernels as kernels;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::nn::named::read;
+use crate::parameters::{Initial, ParameterSpec, Parameters};
+
+/// How a convolution pads its input; the checkpoint family decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Padding {
+    /// (k − 1) / 2 on each side, as PyTorch networks are built.
+    Symmetric,
+    /// TensorFlow's "same": as little as needed, the odd pixel on the right and at the bottom.
+    Tensorflow,
+}
+
+/// Which statistics a batch normalization of an open stage uses while it learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormStatistics {
+    /// The running statistics of the checkpoint, which stay as they are: right for a little data.
+    #[default]
+    Fixed,
+    /// Those of the batch, moving the running statistics: needed when training from scratch.
+    Batch,
+}
+
+/// Channels, kernel and stride of a [`ConvNorm`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct ConvNormSpec {
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) depthwise: bool,
+    pub(crate) relu6: bool,
+}
+
+/// What the checkpoint family decides for every layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct NormPadding {
+    pub(crate) padding: Padding,
+    pub(crate) epsilon: f64,
+}
+
+const MOMENTUM: f64 = 0.1;
+
+impl ConvNormSpec {
+    /// Names and shapes under `prefix`; the kernel is `[out, in / groups, k, k]`.
+    pub(crate) fn parameters(&self, prefix: &str) -> Vec<ParameterSpec> {
+        let groups = if self.depthwise { self.inputs } else { 1 };
+        let area = self.kernel * self.kernel;
+        let spec = |name: &str, shape, initial| ParameterSpec { name: format!("{prefix}.{name}"), shape, initial };
+        vec![
+            spec(
+                "weight",
+                vec![self.outputs, self.inputs / groups, self.kernel, self.kernel],
+                Initial::HeNormal { fan_out: area * self.outputs / groups },
+            ),
+            spec("norm.gamma", vec![self.outputs], Initial::Ones),
+            spec("norm.beta", vec![self.outputs], Initial::Zeros),
+            spec("norm.mean", vec![self.outputs], Initial::Zeros),
+            spec("norm.variance", vec![self.outputs], Initial::Ones),
+        ]
+    }
+
+    fn activation(&self) -> kernels::Activation {
+        if self.relu6 { kernels::Activation::Relu6 } else { kernels::Activation::Identity }
+    }
+
+    fn kernel_padding(&self, padding: Padding) -> kernels::PaddingRule {
+        match padding {
+            Padding::Symmetric => kernels::PaddingRule::Explicit(kernels::Padding::symmetric((self.kernel - 1) / 2)),
+            Padding::Tensorflow => kernels::PaddingRule::TensorFlowSame,
+        }
+    }
+
+    /// Kernel and bias with the normalization folded in: `[k, k, in / groups, out]` and `[out]`.
+    ///
+    /// Folded in f64, so that the frozen form differs from the trainable one by rounding of the products alone.
+    fn fold(&self, parameters: &Parameters, prefix: &str, epsilon: f64) -> Result<(Vec<f32>, Vec<f32>)> {
+        let array = |name: &str| parameters.find(&format!("{prefix}.{name}")).map(|found| &found.values);
+        let (weight, gamma, beta) = (array("weight")?, array("norm.gamma")?, array("norm.beta")?);
+        let (mean, variance) = (array("norm.mean")?, array("norm.variance")?);
+        let inputs = if self.depthwise { 1 } else { self.inputs };
+        let area = self.kernel * self.kernel;
+        let mut folded = vec![0.0; weight.len()];
+        let mut bias = vec![0.0; self.outputs];
+        for out in 0..self.outputs {
+            let scale = f64::from(gamma[out]) / (f64::from(variance[out]) + epsilon).sqrt();
+            bias[out] = (f64::from(beta[out]) - f64::from(mean[out]) * scale) as f32;
+            for input in 0..inputs {
+                for tap in 0..area {
+                    let value = f64::from(weight[(out * inputs + input) * area + tap]) * scale;
+                    folded[(tap * inputs + input) * self.outputs + out] = value as f32;
+                }
+            }
+        }
+        Ok((folded, bias))
+    }
+
+    /// The frozen form of a dense (not depthwise) convolution.
+    pub(crate) fn frozen_conv(
+        &self,
+        parameters: &Parameters,
+        prefix: &str,
+        family: NormPadding,
+    ) -> Result<kernels::Conv2d> {
+        debug_assert!(!self.depthwise);
+        let (weights, bias) = self.fold(parameters, prefix, family.epsilon)?;
+        let spec = kernels::Conv2dSpec {
+            in_channels: self.inputs,
+            out_channels: self.outputs,
+            kernel: [self.kernel; 2],
+            stride: [self.stride; 2],
+            dilation: [1; 2],
+            padding: self.kernel_padding(family.padding),
+            activation: self.activation(),
+        };
+        Ok(kernels::Conv2d::new(spec, &weights, &bias)?)
+    }
+
+    /// The frozen form of a depthwise convolution.
+    pub(crate) fn frozen_depthwise(
+        &self,
+        parameters: &Parameters,
+        prefix: &str,
+        family: NormPadding,
+    ) -> Result<kernels::DepthwiseConv2d> {
+        debug_assert!(self.depthwise);
+        let (weights, bias) = self.fold(parameters, prefix, family.epsilon)?;
+        let spec = kernels::DepthwiseConv2dSpec {
+            channels: self.outputs,
+            kernel: [self.kernel; 2],
+            stride: [self.stride; 2],
+            dilation: [1; 2],
+            padding: self.kernel_padding(family.padding),
+            activation: self.activation(),
+        };
+        Ok(kernels::DepthwiseConv2d::new(spec, &weights, &bias)?)
+    }
+}
+
+/// Trainable form of convolution + batch normalization + ReLU6.
+#[derive(Module, Debug)]
+pub struct ConvNorm {
+    weight: Param<Tensor<4>>,
+    norm: BatchNorm,
+    #[module(skip)]
+    spec: ConvNormSpec,
+    #[module(skip)]
+    padding: Padding,
+}
+
+/// Batch normalization whose statistics move only when it is told to.
+///
+/// The engine's own layer decides by the device whether it is training; a frozen stage on a training device must not
+/// move its running statistics, so the caller says it here.
+#[derive(Module, Debug)]
+struct BatchNorm {
+    gamma: Param<Tensor<1>>,
+    beta: Param<Tensor<1>>,
+    mean: RunningState<Tensor<1>>,
+    variance: RunningState<Tensor<1>>,
+    epsilon: f64,
+}
+
+impl ConvNorm {
+    pub(crate) fn load(
+        spec: ConvNormSpec,
+        family: NormPadding,
+        parameters: &Parameters,
+        prefix: &str,
+        device: &Device,
+    ) -> Result<Self> {
+        let vector = |name: &str| read::<1>(parameters, &format!("{prefix}.norm.{name}"), device);
+        Ok(Self {
+            weight: Param::from_tensor(read::<4>(parameters, &format!("{prefix}.weight"), device)?),
+            norm: BatchNorm {
+                gamma: Param::from_tensor(vector("gamma")?),
+                beta: Param::from_tensor(vector("beta")?),
+                mean: RunningState::new(vector("mean")?),
+                variance: RunningState::new(vector("variance")?),
+                epsilon: family.epsilon,
+            },
+            spec,
+            padding: family.padding,
+        })
+    }
+
+    /// `[B, C, H, W]` → `[B, out, ⌈H / stride⌉, ⌈W / stride⌉]`.
+    pub(crate) fn forward(&self, input: Tensor<4>, statistics: NormStatistics) -> Tensor<4> {
+        let [_, _, height, width] = input.dims();
+        let options = ConvOptions::new_with_padding(
+            [self.spec.stride; 2],
+            [self.pad(height), self.pad(width)],
+            [1; 2],
+            if self.spec.depthwise { self.spec.inputs } else { 1 },
+        );
+        let output = functional::conv2d(input, self.weight.val(), None, options); // [B, out, H', W']
+        let output = self.norm.forward(output, statistics);
+        if self.spec.relu6 { output.clamp(0.0, 6.0) } else { output }
+    }
+
+    /// Pixels before and after along one axis.
+    fn pad(&self, length: usize) -> (usize, usize) {
+        let (kernel, stride) = (self.spec.kernel, self.spec.stride);
+        match self.padding {
+            Padding::Symmetric => ((kernel - 1) / 2, (kernel - 1) / 2),
+            Padding::Tensorflow => {
+                let total = ((length.div_ceil(stride) - 1) * stride + kernel).saturating_sub(length);
+                (total / 2, total - total / 2)
+            }
+        }
+    }
+}
+
+impl BatchNorm {
+    fn forward(&self, input: Tensor<4>, statistics: NormStatistics) -> Tensor<4> {
+        match statistics {
+            NormStatistics::Fixed => functional::batch_norm(
+                input,
+                self.gamma.val(),
+                self.beta.val(),
+                self.mean.value(),
+                self.variance.value(),
+                self.epsilon,
+            ),
+            NormStatistics::Batch => {
+                let [batch, _, height, width] = input.dims();
+                let count = (batch * height * width) as f64;
+                let result = functional::batch_norm_train(input, self.gamma.val(), self.beta.val(), self.epsilon);
+                // PyTorch keeps the unbiased variance in its running statistics.
+                let unbiased = result.variance.detach().mul_scalar(count / (count - 1.0).max(1.0));
+                self.mean.update(moved(self.mean.value_sync(), result.mean.detach()));
+                self.variance.update(moved(self.variance.value_sync(), unbiased));
+                result.output
+            }
+        }
+    }
+}
+
+fn moved(running: Tensor<1>, batch: Tensor<1>) -> Tensor<1> {
+    running.detach().mul_scalar(1.0 - MOMENTUM).add(batch.mul_scalar(MOMENTUM))
+}

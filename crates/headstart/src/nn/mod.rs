@@ -1,0 +1,8 @@
+//! Layers. Each that a backbone uses has a trainable form on the engine and a frozen form on our kernels.
+
+pub(crate) mod conv_norm;
+pub(crate) mod dense;
+pub(crate) mod named;
+
+pub use conv_norm::{ConvNorm, NormStatistics, Padding};
+pub use dense::Dense;

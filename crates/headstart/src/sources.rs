@@ -1,0 +1,167 @@
+//! Which features a phase trains on: cached ones below the cut, or decoded pictures when nothing is frozen.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use headstart_kernels::instruction_set;
+
+use crate::cache::extract::{self, CachedSource, ComputedSource, FeatureSet, Times};
+use crate::cache::key::{CacheKey, ViewKey, examples_digest};
+use crate::cache::{CacheFolder, SHARD_EXAMPLES};
+use crate::error::Result;
+use crate::features::FeatureLayout;
+use crate::load::Pretrained;
+use crate::model::{FrozenBackbone, Head, Model, frozen_parameters};
+use crate::nn::named::collect;
+use crate::parameters::Parameters;
+use crate::recipe::Recipe;
+use crate::tasks::{Part, Task, View};
+use crate::train::Source;
+use crate::train::observer::Observer;
+
+/// Everything that decides the features of a phase.
+pub(crate) struct Sources<'a, T: Task> {
+    pub(crate) task: &'a T,
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) pretrained: &'a Pretrained,
+    /// Weights as they are now, which earlier phases may have moved.
+    pub(crate) backbone: &'a Parameters,
+    pub(crate) frozen: &'a FrozenBackbone,
+    /// Stages below the cut.
+    pub(crate) depth: usize,
+    pub(crate) cache: &'a CacheFolder,
+}
+
+type Opened<'a> = (Box<dyn Source + 'a>, Option<Box<dyn Source + 'a>>, Times);
+
+impl<'a, T: Task> Sources<'a, T> {
+    /// Training and validation features, extracted where they are not cached yet.
+    pub(crate) fn open(&self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Opened<'a>> {
+        let has_validation = !self.task.digests(Part::Validation).is_empty();
+        if self.depth == 0 {
+            let validation: Option<Box<dyn Source + 'a>> =
+                if has_validation { Some(Box::new(self.pixels(Part::Validation, 1))) } else { None };
+            return Ok((Box::new(self.pixels(Part::Train, self.recipe.views)), validation, Times::default()));
+        }
+        let sets = self.all_sets();
+        let times = extract::extract(&sets, &extract::all_shards(&sets), stop, observer)?;
+        let keys: Vec<String> =
+            sets.iter().filter_map(|set| Some(set.folder.file_name()?.to_string_lossy().into_owned())).collect();
+        self.cache.prune(&keys)?;
+        let (train, validation) = sets.split_at(self.recipe.views as usize);
+        let validation: Option<Box<dyn Source + 'a>> =
+            if has_validation { Some(Box::new(CachedSource::open(validation)?)) } else { None };
+        Ok((Box::new(CachedSource::open(train)?), validation, times))
+    }
+
+    /// Features of a whole backbone for the final scores: cached where the weights are as published.
+    pub(crate) fn for_scoring(&self, part: Part, published: bool, stop: &AtomicBool) -> Result<Box<dyn Source + 'a>> {
+        if published {
+            let sets = [self.set(part, 0)];
+            extract::extract(&sets, &extract::all_shards(&sets), stop, &mut crate::train::observer::Silent)?;
+            return Ok(Box::new(CachedSource::open(&sets)?));
+        }
+        let (task, frozen, depth, pool) = (self.task, self.frozen, self.depth, self.recipe.head.pool);
+        let (recipe, preprocess) = (self.recipe, &self.pretrained.conventions.preprocess);
+        let compute = move |example: usize, _epoch: usize| {
+            let input = task.input(part, example, preprocess, plain(recipe))?;
+            frozen.forward(&input, 1, depth, pool, 1)
+        };
+        Ok(Box::new(ComputedSource {
+            layout: self.layout(),
+            examples: task.digests(part).len(),
+            compute: Box::new(compute),
+        }))
+    }
+
+    /// Feature sets of every view of the training part, then that of the validation part if it has examples.
+    pub(crate) fn all_sets(&self) -> Vec<FeatureSet<'a>> {
+        if self.depth == 0 {
+            return Vec::new();
+        }
+        let mut sets: Vec<FeatureSet<'a>> = (0..self.recipe.views).map(|view| self.set(Part::Train, view)).collect();
+        if !self.task.digests(Part::Validation).is_empty() {
+            sets.push(self.set(Part::Validation, 0));
+        }
+        sets
+    }
+
+    /// How many training examples have their plain features already.
+    pub(crate) fn finished_examples(&self) -> usize {
+        if self.depth == 0 {
+            return 0;
+        }
+        let set = self.set(Part::Train, 0);
+        let finished = (0..set.shard_count()).filter(|&shard| set.is_finished(shard)).count();
+        (finished * SHARD_EXAMPLES).min(set.examples)
+    }
+
+    /// Number of values that learn.
+    pub(crate) fn learning<H: Head>(&self, model: &Model<H>, is_open: &dyn Fn(&str) -> bool) -> usize {
+        collect(model)
+            .iter()
+            .filter(|(name, _)| is_open(name) && !name.ends_with(".mean") && !name.ends_with(".variance"))
+            .map(|(_, parameter)| parameter.values.len())
+            .sum()
+    }
+
+    fn layout(&self) -> FeatureLayout {
+        self.frozen.layout(self.depth, self.recipe.head.pool)
+    }
+
+    fn set(&self, part: Part, view: u32) -> FeatureSet<'a> {
+        let (task, recipe, frozen, depth) = (self.task, self.recipe, self.frozen, self.depth);
+        let preprocess = &self.pretrained.conventions.preprocess;
+        let all_stages = depth == frozen.stage_count();
+        let digests = task.digests(part);
+        let view_key = match view {
+            0 => ViewKey::Plain,
+            number => ViewKey::Augmented { number, seed: recipe.seed, augmentation: &recipe.augmentation },
+        };
+        let key = CacheKey {
+            backbone: self.pretrained.spec.name,
+            variant: self.pretrained.variant.name,
+            weights: &frozen_parameters(self.pretrained, self.backbone, depth).digest(),
+            conventions: &self.pretrained.conventions,
+            depth,
+            pool: all_stages.then_some(recipe.head.pool),
+            view: view_key,
+            precision: recipe.feature_precision,
+            examples: &examples_digest(&digests),
+            instruction_set: instruction_set(),
+        };
+        let pool = recipe.head.pool;
+        FeatureSet {
+            folder: self.cache.features().join(key.digest()),
+            examples: digests.len(),
+            layout: self.layout(),
+            precision: recipe.feature_precision,
+            compute: Box::new(move |example| {
+                let start = Instant::now();
+                let view = View { number: view, ..plain(recipe) };
+                let input = task.input(part, example, preprocess, view)?;
+                let decode = start.elapsed();
+                Ok((frozen.forward(&input, 1, depth, pool, 1)?, decode))
+            }),
+        }
+    }
+
+    /// Preprocessed pictures, decoded at every reading.
+    fn pixels(&self, part: Part, views: u32) -> ComputedSource<'a> {
+        let (task, recipe) = (self.task, self.recipe);
+        let preprocess = &self.pretrained.conventions.preprocess;
+        let input = self.frozen.input();
+        ComputedSource {
+            layout: FeatureLayout::Map { channels: input.channels, height: input.height, width: input.width },
+            examples: task.digests(part).len(),
+            compute: Box::new(move |example, epoch| {
+                let number = (epoch % views as usize) as u32;
+                task.input(part, example, preprocess, View { number, ..plain(recipe) })
+            }),
+        }
+    }
+}
+
+fn plain(recipe: &Recipe) -> View<'_> {
+    View { number: 0, augmentation: &recipe.augmentation, seed: recipe.seed }
+}

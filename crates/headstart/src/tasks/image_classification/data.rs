@@ -1,0 +1,203 @@
+//! An image folder, scanned and split.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use headstart_data::augmentation::view_seed;
+use headstart_data::image;
+use headstart_data::layouts::{self, Listing, Split};
+use headstart_data::preprocess::Preprocess;
+use headstart_data::scan::{Scan, ScanMemo, scan};
+use headstart_data::split::{SplitRule, split};
+
+use crate::cache::CacheFolder;
+use crate::error::{Error, Result};
+use crate::recipe::{Recipe, Validation};
+use crate::tasks::{Part, View};
+use crate::train::observer::{Event, Observer, Work};
+
+/// The examples of an image folder by part, those that cannot be read left out.
+#[derive(Debug)]
+pub struct ImageExamples {
+    classes: Vec<String>,
+    parts: [PartExamples; 3],
+    skipped: usize,
+}
+
+#[derive(Debug, Default)]
+struct PartExamples {
+    paths: Vec<PathBuf>,
+    digests: Vec<[u8; 32]>,
+    labels: Vec<usize>,
+}
+
+impl ImageExamples {
+    /// Opens, scans and splits the data set of a recipe; tells the observer what was left out and what looks wrong.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when there is nothing to learn from.
+    pub(crate) fn open(
+        recipe: &Recipe,
+        threads: usize,
+        stop: &AtomicBool,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
+        let mut listing = layouts::open(&recipe.data)?;
+        if let Validation::Folder(folder) = &recipe.validation {
+            add_validation_folder(&mut listing, folder)?;
+        }
+        let scanned = watched_scan(&listing, threads, stop, observer)?;
+        let fraction = match recipe.validation {
+            Validation::Fraction(fraction) => fraction,
+            Validation::Folder(_) => 0.0,
+        };
+        let rule = SplitRule { validation: fraction, test: recipe.test, seed: recipe.seed };
+        let assignment = split(&scanned, &listing.classes, &rule);
+
+        for message in listing.notes.iter().chain(&assignment.notes) {
+            observer.event(&Event::Note { message: message.to_string() });
+        }
+        for skipped in listing.skipped.iter().chain(&scanned.skipped) {
+            observer.event(&Event::Skipped { path: skipped.path.clone(), reason: skipped.reason.clone() });
+        }
+        let mut parts: [PartExamples; 3] = Default::default();
+        for (scanned, split) in scanned.examples.iter().zip(&assignment.splits) {
+            let part = &mut parts[match split {
+                Split::Train => 0,
+                Split::Validation => 1,
+                Split::Test => 2,
+            }];
+            part.paths.push(scanned.example.path.clone());
+            part.digests.push(scanned.digest);
+            part.labels.push(scanned.example.label);
+        }
+        let examples = Self { classes: listing.classes, parts, skipped: listing.skipped.len() + scanned.skipped.len() };
+        examples.check(&recipe.data)?;
+        observer.event(&Event::Data {
+            layout: listing.layout.to_owned(),
+            classes: examples.classes.clone(),
+            train: examples.labels(Part::Train).len(),
+            validation: examples.labels(Part::Validation).len(),
+            test: examples.labels(Part::Test).len(),
+            skipped: examples.skipped,
+        });
+        Ok(examples)
+    }
+
+    pub(crate) fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    pub(crate) fn labels(&self, part: Part) -> &[usize] {
+        &self.part(part).labels
+    }
+
+    pub(crate) fn digests(&self, part: Part) -> Vec<[u8; 32]> {
+        // The label belongs to what an example is: a photo moved to another class is another example.
+        let part = self.part(part);
+        part.digests
+            .iter()
+            .zip(&part.labels)
+            .map(|(digest, label)| *blake3::keyed_hash(digest, &(*label as u64).to_le_bytes()).as_bytes())
+            .collect()
+    }
+
+    pub(crate) fn skipped_count(&self) -> usize {
+        self.skipped
+    }
+
+    pub(crate) fn input(&self, part: Part, index: usize, preprocess: &Preprocess, view: View<'_>) -> Result<Vec<f32>> {
+        let part = self.part(part);
+        let picture = image::decode(&part.paths[index])?;
+        Ok(match view.number {
+            0 => preprocess.apply(&picture),
+            number => {
+                let seed = view_seed(view.seed, &part.digests[index], number);
+                preprocess.apply_view(&picture, view.augmentation, seed)
+            }
+        })
+    }
+
+    fn part(&self, part: Part) -> &PartExamples {
+        &self.parts[match part {
+            Part::Train => 0,
+            Part::Validation => 1,
+            Part::Test => 2,
+        }]
+    }
+
+    /// After bad files are gone there must still be two classes to learn.
+    fn check(&self, data: &std::path::Path) -> Result<()> {
+        let mut counts = vec![0usize; self.classes.len()];
+        self.labels(Part::Train).iter().for_each(|&label| counts[label] += 1);
+        let missing: Vec<&str> = self
+            .classes
+            .iter()
+            .zip(&counts)
+            .filter(|(_, count)| **count == 0)
+            .map(|(class, _)| class.as_str())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Recipe {
+            reason: format!("`{}` has no readable training photo of {}", data.display(), missing.join(", ")),
+            help: "add photos to the class or remove its folder".to_owned(),
+        })
+    }
+}
+
+/// Scans on other threads while this one tells the observer how far it is.
+fn watched_scan(listing: &Listing, threads: usize, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Scan> {
+    let memo = ScanMemo::open(CacheFolder::from_environment().scan_memo());
+    let done = AtomicUsize::new(0);
+    let total = listing.examples.len();
+    let scanned = std::thread::scope(|scope| {
+        let (finished, wait) = mpsc::channel::<()>();
+        let work = scope.spawn(|| {
+            let result = scan(listing, threads, Some(&memo), stop, &|count, _| done.store(count, Ordering::Relaxed));
+            drop(finished);
+            result
+        });
+        while let Err(mpsc::RecvTimeoutError::Timeout) = wait.recv_timeout(Duration::from_millis(100)) {
+            observer.event(&Event::Progress { stage: Work::Scan, done: done.load(Ordering::Relaxed), total });
+        }
+        work.join()
+    });
+    match scanned {
+        Ok(scanned) => Ok(scanned?),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Adds another folder's examples as validation; its classes must be among the training ones.
+fn add_validation_folder(listing: &mut Listing, folder: &std::path::Path) -> Result<()> {
+    let validation = layouts::open(folder)?;
+    let label_of: Vec<usize> = validation
+        .classes
+        .iter()
+        .map(|class| {
+            listing.classes.iter().position(|known| known == class).ok_or_else(|| Error::UnknownName {
+                kind: "training class",
+                name: class.clone(),
+                known: listing.classes.clone(),
+            })
+        })
+        .collect::<Result<_>>()?;
+    for example in &mut listing.examples {
+        // What the data set itself calls validation is only that where no other folder was asked for.
+        example.split = Some(match example.split {
+            Some(Split::Test) => Split::Test,
+            _ => Split::Train,
+        });
+    }
+    listing.examples.extend(validation.examples.into_iter().map(|mut example| {
+        example.label = label_of[example.label];
+        example.split = Some(Split::Validation);
+        example
+    }));
+    listing.skipped.extend(validation.skipped);
+    Ok(())
+}

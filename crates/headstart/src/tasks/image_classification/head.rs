@@ -1,0 +1,127 @@
+//! Pool or flatten → dense layers with ReLU and dropout → one dense output layer.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData, activation};
+
+use crate::error::Result;
+use crate::features::{FeatureLayout, Features};
+use crate::model::Head;
+use crate::nn::Dense;
+use crate::parameters::{ParameterSpec, Parameters};
+use crate::random::Stream;
+use crate::recipe::{HeadRecipe, Output, Pool};
+
+/// The brief's head: `Dense(256, relu)`, `Dropout(0.5)`, `Dense(classes)`, with any list of hidden widths.
+#[derive(Module, Debug)]
+pub struct ClassificationHead {
+    hidden: Vec<Dense>,
+    output: Dense,
+    dropout: f64,
+    #[module(skip)]
+    pool: Pool,
+}
+
+impl ClassificationHead {
+    pub(crate) fn parameters(recipe: &HeadRecipe, layout: FeatureLayout, classes: usize) -> Vec<ParameterSpec> {
+        let mut width = match (layout, recipe.pool) {
+            (FeatureLayout::Map { channels, .. }, Pool::Average) => channels,
+            (layout, _) => layout.value_count(),
+        };
+        let mut parameters = Vec::new();
+        for (index, &outputs) in recipe.hidden.iter().enumerate() {
+            parameters.extend(Dense::parameters(&format!("hidden.{index}"), width, outputs));
+            width = outputs;
+        }
+        let outputs = match recipe.output {
+            Output::Softmax => classes,
+            Output::Sigmoid => 1,
+        };
+        parameters.extend(Dense::parameters("output", width, outputs));
+        parameters
+    }
+
+    pub(crate) fn load(recipe: &HeadRecipe, parameters: &Parameters, device: &Device) -> Result<Self> {
+        let hidden = (0..recipe.hidden.len())
+            .map(|index| Dense::load(parameters, &format!("hidden.{index}"), device))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            hidden,
+            output: Dense::load(parameters, "output", device)?,
+            dropout: f64::from(recipe.dropout),
+            pool: recipe.pool,
+        })
+    }
+
+    /// The part without weights, which the frozen path runs before caching.
+    fn condense(&self, features: Features) -> Tensor<2> {
+        match (features, self.pool) {
+            (Features::Vector(vector), _) => vector,
+            (Features::Map(map), Pool::Average) => {
+                let [batch, channels, height, width] = map.dims();
+                map.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels]) // [B, C]
+            }
+            (Features::Map(map), Pool::Flatten) => {
+                let [batch, channels, height, width] = map.dims();
+                map.permute([0, 2, 3, 1]).reshape([batch, height * width * channels]) // [B, H·W·C]
+            }
+        }
+    }
+}
+
+impl Head for ClassificationHead {
+    fn forward(&self, features: Features, mut noise: Option<&mut Stream>) -> Tensor<2> {
+        let mut vector = self.condense(features);
+        for layer in &self.hidden {
+            vector = activation::relu(layer.forward(vector)); // [B, hidden]
+            if let Some(noise) = noise.as_deref_mut() {
+                vector = dropout(vector, self.dropout as f32, noise);
+            }
+        }
+        self.output.forward(vector) // [B, N]
+    }
+}
+
+/// Drops each value with probability `rate` and scales the others by 1 / (1 − rate) (Srivastava et al. 2014).
+///
+/// The mask comes from our own stream, not from the engine's global generator, so that a resumed run draws it again.
+fn dropout(input: Tensor<2>, rate: f32, noise: &mut Stream) -> Tensor<2> {
+    if rate == 0.0 {
+        return input;
+    }
+    let [batch, width] = input.dims();
+    let kept = 1.0 / (1.0 - rate);
+    let mask = (0..batch * width).map(|_| if noise.unit() < rate { 0.0 } else { kept }).collect();
+    let mask = Tensor::<2>::from_data(TensorData::new(mask, [batch, width]), &input.device());
+    input.mul(mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropout_keeps_the_mean_and_drops_the_stated_part() {
+        let ones = Tensor::<2>::ones([64, 256], &Device::default());
+        let mut noise = Stream::new(0, "dropout", &[]);
+        let values = crate::nn::named::values(dropout(ones, 0.5, &mut noise));
+        let zeros = values.iter().filter(|value| **value == 0.0).count() as f32 / values.len() as f32;
+        let mean = values.iter().sum::<f32>() / values.len() as f32;
+        assert!((zeros - 0.5).abs() < 0.02 && (mean - 1.0).abs() < 0.03, "{zeros} {mean}");
+        assert!(values.iter().all(|value| *value == 0.0 || *value == 2.0));
+    }
+
+    #[test]
+    fn pooling_in_the_head_equals_pooling_before_the_cache() {
+        let recipe = HeadRecipe { hidden: vec![3], ..HeadRecipe::default() };
+        let layout = FeatureLayout::Map { channels: 2, height: 2, width: 2 };
+        let specs = ClassificationHead::parameters(&recipe, layout, 2);
+        let device = Device::default();
+        let head = ClassificationHead::load(&recipe, &Parameters::initialize(&specs, 0), &device).unwrap();
+        let map = vec![1.0, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0]; // [1, 2, 2, 2], channels last
+        let from_map = head.forward(layout.tensor(map, 1, &device), None);
+        let vector = FeatureLayout::Vector { width: 2 }.tensor(vec![2.5, 25.0], 1, &device);
+        let from_vector = head.forward(vector, None);
+        let (a, b) = (crate::nn::named::values(from_map), crate::nn::named::values(from_vector));
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5), "{a:?} {b:?}");
+    }
+}

@@ -1,0 +1,171 @@
+//! What is learned. One folder a task, each with the same names: mod · data · head · loss · metrics · decode.
+
+pub mod image_classification;
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use burn::tensor::{Device, Tensor};
+use headstart_data::augmentation::Augmentation;
+use headstart_data::preprocess::Preprocess;
+
+use crate::error::{Error, Result};
+use crate::features::FeatureLayout;
+use crate::model::Head;
+use crate::parameters::{ParameterSpec, Parameters};
+use crate::recipe::{HeadRecipe, Recipe};
+use crate::run::{Report, RunOptions};
+use crate::train::observer::Observer;
+
+/// A row of the registry.
+pub struct TaskSpec {
+    /// Registry name.
+    pub name: &'static str,
+    /// What it learns from what.
+    pub summary: &'static str,
+    /// Whether a data set looks like this task's.
+    pub recognizes: fn(&Path) -> bool,
+    /// Runs a whole recipe.
+    pub run: fn(&Recipe, &RunOptions, &mut dyn Observer) -> Result<Report>,
+    /// Computes one part of the feature shards of a recipe: part `index` of `count`.
+    pub extract: fn(&Recipe, &RunOptions, usize, usize, &mut dyn Observer) -> Result<crate::run::Extracted>,
+}
+
+impl std::fmt::Debug for TaskSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TaskSpec").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Every task that we have.
+pub const TASKS: &[&TaskSpec] = &[&image_classification::SPEC];
+
+/// The task called `name`, or the one that recognizes the data.
+///
+/// # Errors
+/// [`Error::UnknownName`]; [`Error::Recipe`] when no task recognizes the data.
+pub fn find(name: Option<&str>, data: &Path) -> Result<&'static TaskSpec> {
+    match name {
+        Some(name) => TASKS.iter().copied().find(|task| task.name == name).ok_or_else(|| Error::UnknownName {
+            kind: "task",
+            name: name.to_owned(),
+            known: TASKS.iter().map(|task| task.name.to_owned()).collect(),
+        }),
+        None => TASKS.iter().copied().find(|task| (task.recognizes)(data)).ok_or_else(|| Error::Recipe {
+            reason: format!("no task recognizes the data set `{}`", data.display()),
+            help: "name one with --task; `headstart list tasks` says what each expects".to_owned(),
+        }),
+    }
+}
+
+/// A subset of the examples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Examples that are learned from.
+    Train,
+    /// Examples that choose the best epoch.
+    Validation,
+    /// Examples that nothing was chosen by.
+    Test,
+}
+
+impl Part {
+    /// All three.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+}
+
+/// A picture of an example: the plain one, or an augmented view.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct View<'a> {
+    /// Number of the view; 0 is the plain picture.
+    pub number: u32,
+    /// What the other views look like.
+    pub augmentation: &'a Augmentation,
+    /// Seed of the run.
+    pub seed: u64,
+}
+
+/// A data set opened for a task, and what the task does with it.
+pub trait Task: Sized + Sync {
+    /// Registry name.
+    const NAME: &'static str;
+
+    /// The task's head.
+    type Head: Head;
+
+    /// Opens, checks and splits the data set of a recipe.
+    ///
+    /// # Errors
+    /// When the data set cannot be used at all; single bad examples are reported to the observer and left out.
+    fn open(recipe: &Recipe, threads: usize, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Self>;
+
+    /// Class names in the order of the outputs.
+    fn labels(&self) -> &[String];
+
+    /// Digest of each example of a part, in order: what the example is, not where it lies.
+    fn digests(&self, part: Part) -> Vec<[u8; 32]>;
+
+    /// Number of examples that could not be read.
+    fn skipped_count(&self) -> usize;
+
+    /// The preprocessed view of one example, `[H, W, 3]`.
+    ///
+    /// # Errors
+    /// When the file changed or vanished since it was opened.
+    fn input(&self, part: Part, index: usize, preprocess: &Preprocess, view: View<'_>) -> Result<Vec<f32>>;
+
+    /// Arrays of the head for features of this layout.
+    fn head_parameters(&self, recipe: &HeadRecipe, layout: FeatureLayout) -> Vec<ParameterSpec>;
+
+    /// The head from its arrays.
+    ///
+    /// # Errors
+    /// When an array is missing.
+    fn load_head(&self, recipe: &HeadRecipe, parameters: &Parameters, device: &Device) -> Result<Self::Head>;
+
+    /// Mean loss of a batch of training examples, `outputs` `[B, N]`.
+    fn loss(&self, recipe: &Recipe, outputs: Tensor<2>, examples: &[usize]) -> Tensor<1>;
+
+    /// Loss and accuracy of `outputs`, `[examples, N]` row-major, on some examples of a part.
+    fn score(&self, recipe: &Recipe, part: Part, examples: &[usize], outputs: &[f32]) -> Score;
+
+    /// All metrics of the outputs of a whole part.
+    fn metrics(
+        &self,
+        recipe: &Recipe,
+        part: Part,
+        outputs: &[f32],
+    ) -> image_classification::metrics::ClassificationMetrics;
+}
+
+/// What an epoch line shows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    /// Sum of the losses of the examples.
+    pub loss_sum: f64,
+    /// Number of examples that are right.
+    pub correct: usize,
+    /// Number of examples.
+    pub count: usize,
+}
+
+impl Score {
+    /// No example yet.
+    pub(crate) const EMPTY: Self = Self { loss_sum: 0.0, correct: 0, count: 0 };
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.loss_sum += other.loss_sum;
+        self.correct += other.correct;
+        self.count += other.count;
+    }
+
+    /// Mean loss.
+    pub fn loss(&self) -> f64 {
+        self.loss_sum / self.count.max(1) as f64
+    }
+
+    /// Part of the examples that are right.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.count.max(1) as f64
+    }
+}

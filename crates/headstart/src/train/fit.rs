@@ -1,0 +1,186 @@
+//! The loop over epochs and steps of one phase.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use burn::tensor::{Device, Tensor};
+
+use super::Source;
+use super::checkpoint::{Position, TrainingState};
+use super::evaluate::evaluate;
+use super::observer::{Control, Epoch, Event, Observer, Work};
+use super::optimizer::Stepper;
+use crate::error::{Error, Result};
+use crate::model::{Head, Model};
+use crate::nn::named::{collect, values};
+use crate::random::Stream;
+use crate::recipe::{Phase, Recipe};
+use crate::tasks::Score;
+
+/// What a task asks of the outputs; closures, so that training knows no task.
+pub(crate) struct Objective<'a> {
+    /// Mean loss of a batch of training examples.
+    pub(crate) loss: &'a dyn Fn(Tensor<2>, &[usize]) -> Tensor<1>,
+    /// Loss and right answers on training examples.
+    pub(crate) train_score: &'a dyn Fn(&[usize], &[f32]) -> Score,
+    /// Loss and right answers on validation examples.
+    pub(crate) validation_score: &'a dyn Fn(&[usize], &[f32]) -> Score,
+}
+
+/// One phase of a run.
+pub(crate) struct PhaseContext<'a> {
+    pub(crate) recipe: &'a Recipe,
+    /// From 0.
+    pub(crate) index: usize,
+    pub(crate) phase: &'a Phase,
+    /// Stages below the cut.
+    pub(crate) depth: usize,
+    /// Rate of a parameter relative to the head's, by name.
+    pub(crate) relative_rate: &'a dyn Fn(&str) -> f64,
+    /// Whether a parameter belongs to the head or to a stage above the cut.
+    pub(crate) is_open: &'a dyn Fn(&str) -> bool,
+    pub(crate) train: &'a dyn Source,
+    pub(crate) validation: Option<&'a dyn Source>,
+    pub(crate) objective: Objective<'a>,
+    pub(crate) stop: &'a AtomicBool,
+    /// Writes the state where a later run finds it.
+    pub(crate) save: &'a dyn Fn(&TrainingState) -> Result<()>,
+}
+
+/// Shortest time between two saved states: head-only epochs last milliseconds, and a state is megabytes.
+const SAVE_INTERVAL: Duration = Duration::from_millis(500);
+
+impl PhaseContext<'_> {
+    /// Trains `model` from where `state` stands to the end of the phase.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] after the state was saved; [`Error::Diverged`].
+    pub(crate) fn fit<H: Head>(
+        &self,
+        mut model: Model<H>,
+        state: &mut TrainingState,
+        observer: &mut dyn Observer,
+    ) -> Result<Model<H>> {
+        let device = Device::default().autodiff();
+        let mut stepper = Stepper::new(self.recipe.optimizer, self.recipe.gradient_clip);
+        stepper.restore(&state.optimizer, state.optimizer_steps, &device.clone().inner());
+        let steps = self.train.len().div_ceil(self.recipe.batch);
+        let mut saved = Instant::now();
+        while state.position.epoch < self.phase.epochs {
+            let epoch = state.position.epoch;
+            let order = Stream::new(self.recipe.seed, "order", &[self.index as u64, epoch as u64])
+                .permutation(self.train.len());
+            let mut shown = Instant::now();
+            let mut rate = self.phase.learning_rate;
+            for (step, examples) in order.chunks(self.recipe.batch).enumerate().skip(state.position.step) {
+                rate = self.phase.learning_rate
+                    * self.phase.schedule.factor(epoch * steps + step, self.phase.epochs * steps);
+                let features = self.train.read(examples, epoch)?;
+                let features = self.train.layout().tensor(features, examples.len(), &device);
+                let counters = [self.index as u64, epoch as u64, step as u64];
+                let mut noise = Stream::new(self.recipe.seed, "dropout", &counters);
+                let outputs = model.forward(self.depth, features, self.phase.norm, Some(&mut noise));
+                let loss = (self.objective.loss)(outputs.clone(), examples);
+                let value = loss.clone().into_scalar::<f32>();
+                if !value.is_finite() {
+                    return Err(Error::Diverged {
+                        loss: value,
+                        phase: self.index + 1,
+                        epoch: epoch + 1,
+                        step: step + 1,
+                        learning_rate: rate,
+                    });
+                }
+                let gradients = loss.backward();
+                model = stepper.step(model, &gradients, &|name| rate * (self.relative_rate)(name));
+                state.running.add((self.objective.train_score)(examples, &values(outputs)));
+                state.position.step = step + 1;
+                if self.stop.load(Ordering::Relaxed) {
+                    self.save(&model, &stepper, state)?;
+                    return Err(Error::Interrupted { checkpoint: None });
+                }
+                if shown.elapsed() > Duration::from_millis(100) && step + 1 < steps {
+                    shown = Instant::now();
+                    observer.event(&Event::Progress { stage: Work::Fit, done: step + 1, total: steps });
+                }
+            }
+            if self.end_epoch(&model, state, rate, observer)? == Control::Stop {
+                break;
+            }
+            if saved.elapsed() > SAVE_INTERVAL || state.position.epoch == self.phase.epochs {
+                self.save(&model, &stepper, state)?;
+                saved = Instant::now();
+            }
+        }
+        Ok(model)
+    }
+
+    /// Validates, compares with the best epoch, tells the observer and moves on to the next epoch.
+    fn end_epoch<H: Head>(
+        &self,
+        model: &Model<H>,
+        state: &mut TrainingState,
+        rate: f64,
+        observer: &mut dyn Observer,
+    ) -> Result<Control> {
+        let train = std::mem::replace(&mut state.running, Score::EMPTY);
+        let validation = match self.validation {
+            Some(source) => {
+                let outputs = evaluate(model, source, self.depth, self.recipe.batch.max(64))?;
+                let all: Vec<usize> = (0..source.len()).collect();
+                Some((self.objective.validation_score)(&all, &outputs))
+            }
+            None => None,
+        };
+        let epoch = Epoch {
+            phase: self.index + 1,
+            epoch: state.position.epoch + 1,
+            epochs: self.phase.epochs,
+            learning_rate: rate,
+            loss: train.loss(),
+            accuracy: train.accuracy(),
+            validation_loss: validation.map(|score| score.loss()),
+            validation_accuracy: validation.map(|score| score.accuracy()),
+        };
+        state.position = Position { phase: self.index, epoch: state.position.epoch + 1, step: 0 };
+        let better = match (validation, state.best_score) {
+            // More right answers; among equals, more sure of them.
+            (Some(now), Some(best)) => {
+                now.correct > best.correct || (now.correct == best.correct && now.loss_sum < best.loss_sum)
+            }
+            _ => true,
+        };
+        if better {
+            state.best_score = validation;
+            self.remember(model, state);
+            state.best = state.model.clone();
+            state.since_best = 0;
+        } else {
+            state.since_best += 1;
+        }
+        state.history.push(epoch.clone());
+        let control = observer.event(&Event::Epoch(epoch));
+        if let (Some(patience), Some(_)) = (self.recipe.early_stopping, validation)
+            && state.since_best >= patience
+            && state.position.epoch < self.phase.epochs
+        {
+            let reason = format!("no better validation score for {patience} epochs");
+            observer.event(&Event::Stopped { reason });
+            return Ok(Control::Stop);
+        }
+        Ok(control)
+    }
+
+    /// Copies what learns into the state, over what earlier phases learned.
+    pub(crate) fn remember<H: Head>(&self, model: &Model<H>, state: &mut TrainingState) {
+        let mut learned = collect(model);
+        learned.retain(|name| (self.is_open)(name));
+        state.model.extend(learned);
+    }
+
+    fn save<H: Head>(&self, model: &Model<H>, stepper: &Stepper, state: &mut TrainingState) -> Result<()> {
+        self.remember(model, state);
+        (state.optimizer, state.optimizer_steps) = stepper.state();
+        (self.save)(state)
+    }
+}
