@@ -1,1 +1,25 @@
-//! headstart-kernels
+//! Fused CPU kernels of frozen networks: slices in, slices out.
+//!
+//! Pictures are `[height, width, channels]` f32, channels last. Weights are packed once; normalization is folded by the
+//! caller; bias, residual and activation happen where the sums are still in registers. One kernel source serves every
+//! instruction set ([`instruction_set`]); it is chosen at run time.
+#![expect(unsafe_code, reason = "vector instructions and raw rows; every block says why it is sound")]
+
+mod buffer;
+mod convolution;
+mod depthwise;
+mod dispatch;
+mod error;
+mod inverted_residual;
+mod network;
+mod shape;
+mod simd;
+mod tile;
+
+pub use convolution::{Conv2d, Conv2dSpec};
+pub use depthwise::{DepthwiseConv2d, DepthwiseConv2dSpec};
+pub use dispatch::{InstructionSet, instruction_set};
+pub use error::KernelError;
+pub use inverted_residual::InvertedResidual;
+pub use network::{Layer, Network};
+pub use shape::{Activation, Padding, PaddingRule, Shape};

@@ -1,0 +1,195 @@
+//! Expand → depthwise → project, fused: expanded rows never leave the cache.
+//!
+//! A small map is worked panel by panel of expanded channels, the whole map at a time; a large one in blocks of rows, with
+//! the expanded rows of all panels in a ring. Both give the same bits as the three layers one after the other.
+
+use crate::buffer::Buffer;
+use crate::convolution::Conv2d;
+use crate::depthwise::{DepthwiseConv2d, fill_row};
+use crate::dispatch::InstructionSet;
+use crate::error::KernelError;
+use crate::shape::Shape;
+use crate::tile::PANEL;
+
+/// Inverted residual block (Sandler et al. 2018).
+#[derive(Debug, Clone)]
+pub struct InvertedResidual {
+    expand: Option<Conv2d>,
+    depthwise: DepthwiseConv2d,
+    /// Inputs padded to whole panels.
+    project: Conv2d,
+    residual: bool,
+}
+
+/// Bytes of expanded rows that should stay in the second-level cache.
+const RING_BYTES: usize = 400 << 10;
+
+/// A whole expanded panel up to this size is worked at once.
+const PANEL_BYTES: usize = 128 << 10;
+
+/// …if the results of the depthwise convolution fit here.
+const RESULT_BYTES: usize = 512 << 10;
+
+/// How a block is worked for an input shape.
+#[derive(Debug, Clone, Copy)]
+struct Schedule {
+    output: Shape,
+    top: usize,
+    left: usize,
+    /// Floats of one padded expanded row of one panel.
+    row: usize,
+    /// Rows of results a block.
+    block: usize,
+    /// Expanded rows that the ring holds.
+    ring: usize,
+    /// Panels that the ring holds.
+    ring_panels: usize,
+}
+
+impl InvertedResidual {
+    /// Fuses three layers; `residual` adds the input to the result.
+    ///
+    /// # Errors
+    /// [`KernelError::Invalid`] when the layers do not fit together.
+    pub fn new(
+        expand: Option<Conv2d>,
+        depthwise: DepthwiseConv2d,
+        project: Conv2d,
+        residual: bool,
+    ) -> Result<Self, KernelError> {
+        let hidden = depthwise.spec.channels;
+        let inputs = expand.as_ref().map_or(hidden, |expand| expand.spec.in_channels);
+        if expand.as_ref().is_some_and(|expand| !expand.is_pointwise() || expand.spec.out_channels != hidden) {
+            return Err(KernelError::Invalid("the expansion must be a 1×1 convolution to the depthwise channels"));
+        }
+        if !project.is_pointwise() || project.spec.in_channels != hidden {
+            return Err(KernelError::Invalid("the projection must be a 1×1 convolution from the depthwise channels"));
+        }
+        if residual && (project.spec.out_channels != inputs || depthwise.spec.stride != [1, 1]) {
+            return Err(KernelError::Invalid("a residual needs stride 1 and as many results as inputs"));
+        }
+        let project = Conv2d::with_padded_inputs(project.spec, &project);
+        Ok(Self { expand, depthwise, project, residual })
+    }
+
+    pub(crate) fn in_channels(&self) -> usize {
+        self.expand.as_ref().map_or(self.depthwise.spec.channels, |expand| expand.spec.in_channels)
+    }
+
+    pub(crate) fn output(&self, input: Shape) -> Option<Shape> {
+        let output = self.depthwise.output(input)?;
+        if self.residual && (output.height, output.width) != (input.height, input.width) {
+            return None;
+        }
+        Some(Shape { channels: self.project.spec.out_channels, ..output })
+    }
+
+    fn schedule(&self, input: Shape) -> Schedule {
+        let window = self.depthwise.spec.window();
+        let padding = window.padding(input.height, input.width);
+        let output = self.output(input).expect("checked when the network was built");
+        let row = (input.width + padding.left + padding.right) * PANEL;
+        let (stride, span) = (window.stride[0], (window.kernel[0] - 1) * window.dilation[0] + 1);
+        let panels = self.depthwise.panels();
+        let result_bytes = output.height * output.width * panels * PANEL * 4;
+        let whole_ring = (output.height - 1) * stride + span;
+        if whole_ring * row * 4 <= PANEL_BYTES && result_bytes <= RESULT_BYTES {
+            let (top, left) = (padding.top, padding.left);
+            return Schedule { output, top, left, row, block: output.height, ring: whole_ring, ring_panels: 1 };
+        }
+        let fitting = RING_BYTES / (panels * row * 4);
+        let most = (fitting.saturating_sub(span) / stride + 1).min(output.height);
+        // Blocks of equal height waste nothing at the end.
+        let block = output.height.div_ceil(output.height.div_ceil(most));
+        let ring = (block - 1) * stride + span;
+        Schedule { output, top: padding.top, left: padding.left, row, block, ring, ring_panels: panels }
+    }
+
+    /// Floats of scratch that one picture needs.
+    pub(crate) fn scratch(&self, input: Shape) -> usize {
+        let plan = self.schedule(input);
+        let ring = plan.ring * plan.row * plan.ring_panels;
+        let results = plan.block * plan.output.width * self.depthwise.panels() * PANEL;
+        ring + results + plan.row
+    }
+
+    /// One picture; lengths have been checked by the network.
+    pub(crate) fn forward(
+        &self,
+        set: InstructionSet,
+        shape: Shape,
+        input: &[f32],
+        output: &mut [f32],
+        scratch: &mut Buffer,
+    ) {
+        let plan = self.schedule(shape);
+        let window = self.depthwise.spec.window();
+        let (stride, dilation) = (window.stride[0], window.dilation[0]);
+        let (width, panels) = (plan.output.width, self.depthwise.panels());
+        let length = self.scratch(shape);
+        scratch.grow(length);
+        let (ring, rest) = scratch[..length].split_at_mut(plan.ring * plan.row * plan.ring_panels);
+        let (results, zeros) = rest.split_at_mut(plan.block * width * panels * PANEL);
+        zeros.fill(0.0);
+        ring.fill(0.0);
+
+        let whole = plan.block == plan.output.height;
+        let mut expanded = 0; // rows of the input that the ring has seen
+        let mut first = 0;
+        while first < plan.output.height {
+            let rows = plan.block.min(plan.output.height - first);
+            // Rows of the input under the last result, cut at the bottom.
+            let last = (first + rows - 1) * stride + (window.kernel[0] - 1) * dilation;
+            let needed = (last + 1).saturating_sub(plan.top).min(shape.height);
+            let results_len = rows * width * PANEL;
+            for panel in 0..panels {
+                let slot = if plan.ring_panels == 1 { 0 } else { panel };
+                let ring = &mut ring[slot * plan.ring * plan.row..][..plan.ring * plan.row];
+                let from = if whole { 0 } else { expanded };
+                for y in from..needed {
+                    let row = &mut ring[(y % plan.ring) * plan.row..][..plan.row];
+                    self.expand_row(set, shape, input, y, panel, plan.left, row);
+                }
+                for y in 0..rows {
+                    let empty: &[f32] = &[];
+                    let mut under = [empty; 16];
+                    for (ky, row) in under.iter_mut().enumerate().take(window.kernel[0]) {
+                        *row = match ((first + y) * stride + ky * dilation).checked_sub(plan.top) {
+                            Some(row) if row < shape.height => &ring[(row % plan.ring) * plan.row..][..plan.row],
+                            _ => zeros,
+                        };
+                    }
+                    let at = panel * results_len + y * width * PANEL;
+                    self.depthwise.row(set, panel, &under[..window.kernel[0]], &mut results[at..][..width * PANEL]);
+                }
+            }
+            expanded = needed;
+            let taps: Vec<usize> = (0..panels).map(|panel| panel * results_len).collect();
+            let channels = plan.output.channels;
+            let range = first * width * channels..(first + rows) * width * channels;
+            let residual = self.residual.then(|| &input[range.clone()]);
+            let pixels = rows * width;
+            self.project.multiply(set, results.as_ptr(), PANEL, &taps, pixels, &mut output[range], residual);
+            first += rows;
+        }
+    }
+
+    /// Row `y` of one panel of expanded channels; the padding around it is zero already.
+    #[expect(clippy::too_many_arguments, reason = "one row of one panel of one picture")]
+    fn expand_row(
+        &self,
+        set: InstructionSet,
+        shape: Shape,
+        input: &[f32],
+        y: usize,
+        panel: usize,
+        left: usize,
+        row: &mut [f32],
+    ) {
+        let pixels = &input[y * shape.width * shape.channels..][..shape.width * shape.channels];
+        match &self.expand {
+            Some(expand) => expand.multiply_panel(set, pixels, panel, shape.width, &mut row[left * PANEL..]),
+            None => fill_row(row, pixels, shape.channels, panel * PANEL, left),
+        }
+    }
+}

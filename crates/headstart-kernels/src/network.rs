@@ -1,0 +1,251 @@
+//! A chain of layers for one input shape.
+
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::buffer::Buffer;
+use crate::convolution::{Conv2d, check};
+use crate::depthwise::DepthwiseConv2d;
+use crate::dispatch::{InstructionSet, chosen};
+use crate::error::KernelError;
+use crate::inverted_residual::InvertedResidual;
+use crate::shape::Shape;
+
+/// One step of a frozen network.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Layer {
+    /// Convolution.
+    Conv2d(Conv2d),
+    /// Depthwise convolution.
+    Depthwise(DepthwiseConv2d),
+    /// Expand, depthwise, project.
+    InvertedResidual(InvertedResidual),
+    /// The mean of each channel, as a map of one pixel.
+    GlobalAveragePool,
+}
+
+impl From<Conv2d> for Layer {
+    fn from(layer: Conv2d) -> Self {
+        Self::Conv2d(layer)
+    }
+}
+
+impl From<DepthwiseConv2d> for Layer {
+    fn from(layer: DepthwiseConv2d) -> Self {
+        Self::Depthwise(layer)
+    }
+}
+
+impl From<InvertedResidual> for Layer {
+    fn from(layer: InvertedResidual) -> Self {
+        Self::InvertedResidual(layer)
+    }
+}
+
+impl Layer {
+    fn in_channels(&self) -> Option<usize> {
+        match self {
+            Self::Conv2d(layer) => Some(layer.spec.in_channels),
+            Self::Depthwise(layer) => Some(layer.spec.channels),
+            Self::InvertedResidual(layer) => Some(layer.in_channels()),
+            Self::GlobalAveragePool => None,
+        }
+    }
+
+    fn output(&self, input: Shape) -> Option<Shape> {
+        match self {
+            Self::Conv2d(layer) => layer.output(input),
+            Self::Depthwise(layer) => layer.output(input),
+            Self::InvertedResidual(layer) => layer.output(input),
+            Self::GlobalAveragePool => Some(Shape { height: 1, width: 1, channels: input.channels }),
+        }
+    }
+
+    fn scratch(&self, input: Shape) -> usize {
+        match self {
+            Self::Conv2d(layer) => layer.scratch(input),
+            Self::Depthwise(layer) => layer.scratch(input),
+            Self::InvertedResidual(layer) => layer.scratch(input),
+            Self::GlobalAveragePool => 0,
+        }
+    }
+
+    fn forward(&self, set: InstructionSet, shape: Shape, input: &[f32], output: &mut [f32], scratch: &mut Buffer) {
+        match self {
+            Self::Conv2d(layer) => layer.forward(set, shape, input, output, scratch),
+            Self::Depthwise(layer) => layer.forward(set, shape, input, output, scratch),
+            Self::InvertedResidual(layer) => layer.forward(set, shape, input, output, scratch),
+            Self::GlobalAveragePool => average(shape, input, output),
+        }
+    }
+}
+
+fn average(shape: Shape, input: &[f32], output: &mut [f32]) {
+    output.fill(0.0);
+    for pixel in input.chunks_exact(shape.channels) {
+        for (sum, value) in output.iter_mut().zip(pixel) {
+            *sum += value;
+        }
+    }
+    let scale = 1.0 / (shape.height * shape.width) as f32;
+    output.iter_mut().for_each(|sum| *sum *= scale);
+}
+
+/// A chain of layers whose weights are packed and whose shapes are known.
+#[derive(Debug)]
+pub struct Network {
+    layers: Vec<Layer>,
+    /// Shape before each layer, and after the last.
+    shapes: Vec<Shape>,
+    set: InstructionSet,
+    /// Buffers of threads that are not running.
+    idle: Mutex<Vec<Scratch>>,
+}
+
+/// What one thread works in.
+#[derive(Debug, Default)]
+struct Scratch {
+    maps: [Buffer; 2],
+    layer: Buffer,
+}
+
+impl Network {
+    /// Chains layers for inputs of one shape, on the widest instruction set of this machine.
+    ///
+    /// # Errors
+    /// [`KernelError::Channels`] or [`KernelError::TooSmall`] naming the layer.
+    pub fn new(input: Shape, layers: Vec<Layer>) -> Result<Self, KernelError> {
+        Self::for_instruction_set(input, layers, chosen())
+    }
+
+    /// [`Network::new`] on a given instruction set, which must be one of [`InstructionSet::available`].
+    ///
+    /// # Errors
+    /// As [`Network::new`]; [`KernelError::Invalid`] when this machine lacks the instruction set.
+    pub fn for_instruction_set(input: Shape, layers: Vec<Layer>, set: InstructionSet) -> Result<Self, KernelError> {
+        if !InstructionSet::available().contains(&set) {
+            return Err(KernelError::Invalid("this machine lacks the instruction set"));
+        }
+        if input.is_empty() {
+            return Err(KernelError::Invalid("an input without pixels or channels"));
+        }
+        let mut shapes = vec![input];
+        let mut shape = input;
+        for (index, layer) in layers.iter().enumerate() {
+            if let Some(expected) = layer.in_channels().filter(|expected| *expected != shape.channels) {
+                return Err(KernelError::Channels { layer: index, expected, found: shape.channels });
+            }
+            let too_small = KernelError::TooSmall { layer: index, height: shape.height, width: shape.width };
+            shape = layer.output(shape).ok_or(too_small)?;
+            shapes.push(shape);
+        }
+        Ok(Self { layers, shapes, set, idle: Mutex::new(Vec::new()) })
+    }
+
+    /// Number of layers.
+    pub fn layer_count(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Shape after the first `layers` layers; 0 is the input.
+    ///
+    /// # Panics
+    /// When there are not that many layers.
+    pub fn shape_after(&self, layers: usize) -> Shape {
+        self.shapes[layers]
+    }
+
+    /// Bytes of buffers that `threads` threads work in.
+    pub fn scratch_bytes(&self, threads: usize) -> usize {
+        let map = self.shapes.iter().map(Shape::len).max().unwrap_or(0);
+        let layer = self.layers.iter().zip(&self.shapes).map(|(layer, shape)| layer.scratch(*shape)).max().unwrap_or(0);
+        (2 * map + layer) * 4 * threads
+    }
+
+    /// Runs layers `range` over `batch` pictures, `[B, H, W, C]` → `[B, H', W', C']`.
+    ///
+    /// Threads take whole pictures. The result of a picture is the same to the last bit whatever batch it is in and
+    /// however many threads there are.
+    ///
+    /// # Errors
+    /// [`KernelError::Range`] or [`KernelError::Length`].
+    pub fn forward(
+        &self,
+        range: Range<usize>,
+        input: &[f32],
+        batch: usize,
+        output: &mut [f32],
+        threads: usize,
+    ) -> Result<(), KernelError> {
+        if range.start > range.end || range.end > self.layers.len() {
+            let layers = self.layers.len();
+            return Err(KernelError::Range { start: range.start, end: range.end, layers });
+        }
+        let (from, to) = (self.shapes[range.start].len(), self.shapes[range.end].len());
+        check("the input", batch * from, input.len())?;
+        check("the output", batch * to, output.len())?;
+        let threads = threads.clamp(1, batch.max(1));
+        if threads == 1 {
+            let mut scratch = self.take();
+            for (input, output) in input.chunks_exact(from).zip(output.chunks_exact_mut(to)) {
+                self.one(range.clone(), input, output, &mut scratch);
+            }
+            self.give(scratch);
+            return Ok(());
+        }
+        let outputs: Vec<Mutex<&mut [f32]>> = output.chunks_exact_mut(to).map(Mutex::new).collect();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut scratch = self.take();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(output) = outputs.get(index) else { break };
+                // Each index is handed out once, so the lock is never contended.
+                if let Ok(mut output) = output.lock() {
+                    self.one(range.clone(), &input[index * from..][..from], &mut output, &mut scratch);
+                }
+            }
+            self.give(scratch);
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(work);
+            }
+            work();
+        });
+        Ok(())
+    }
+
+    /// One picture through the layers, back and forth between two maps.
+    fn one(&self, range: Range<usize>, input: &[f32], output: &mut [f32], scratch: &mut Scratch) {
+        if range.is_empty() {
+            output.copy_from_slice(input);
+            return;
+        }
+        let [mut here, mut there] = std::mem::take(&mut scratch.maps);
+        for index in range.clone() {
+            let (shape, result) = (self.shapes[index], self.shapes[index + 1]);
+            let source = if index == range.start { input } else { &here[..shape.len()] };
+            if index + 1 == range.end {
+                self.layers[index].forward(self.set, shape, source, output, &mut scratch.layer);
+            } else {
+                there.grow(result.len());
+                self.layers[index].forward(self.set, shape, source, &mut there[..result.len()], &mut scratch.layer);
+                std::mem::swap(&mut here, &mut there);
+            }
+        }
+        scratch.maps = [here, there];
+    }
+
+    fn take(&self) -> Scratch {
+        self.idle.lock().ok().and_then(|mut idle| idle.pop()).unwrap_or_default()
+    }
+
+    fn give(&self, scratch: Scratch) {
+        if let Ok(mut idle) = self.idle.lock() {
+            idle.push(scratch);
+        }
+    }
+}

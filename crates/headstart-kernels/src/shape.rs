@@ -1,0 +1,141 @@
+//! Shapes, padding, activations.
+
+/// One picture or feature map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Channels, the innermost axis.
+    pub channels: usize,
+}
+
+impl Shape {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Zeros around a picture, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Padding {
+    /// Rows above.
+    pub top: usize,
+    /// Rows below.
+    pub bottom: usize,
+    /// Columns before.
+    pub left: usize,
+    /// Columns after.
+    pub right: usize,
+}
+
+impl Padding {
+    /// The same on every side.
+    pub fn symmetric(pixels: usize) -> Self {
+        Self { top: pixels, bottom: pixels, left: pixels, right: pixels }
+    }
+}
+
+/// How a convolution pads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaddingRule {
+    /// Always this much.
+    Explicit(Padding),
+    /// TensorFlow's "same": ⌈size / stride⌉ results, the odd pixel of padding at the right and the bottom.
+    TensorFlowSame,
+}
+
+/// Kernel, stride and dilation of a convolution along (rows, columns), and its padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) kernel: [usize; 2],
+    pub(crate) stride: [usize; 2],
+    pub(crate) dilation: [usize; 2],
+    pub(crate) padding: PaddingRule,
+}
+
+impl Window {
+    pub(crate) fn is_usable(&self) -> bool {
+        self.kernel.iter().chain(&self.stride).chain(&self.dilation).all(|number| *number > 0)
+    }
+
+    /// Pixels that the kernel spans along an axis.
+    fn span(&self, axis: usize) -> usize {
+        (self.kernel[axis] - 1) * self.dilation[axis] + 1
+    }
+
+    pub(crate) fn padding(&self, height: usize, width: usize) -> Padding {
+        match self.padding {
+            PaddingRule::Explicit(padding) => padding,
+            PaddingRule::TensorFlowSame => {
+                let [rows, columns] = [(0, height), (1, width)].map(|(axis, length)| {
+                    let stride = self.stride[axis];
+                    ((length.div_ceil(stride).max(1) - 1) * stride + self.span(axis)).saturating_sub(length)
+                });
+                Padding { top: rows / 2, bottom: rows - rows / 2, left: columns / 2, right: columns - columns / 2 }
+            }
+        }
+    }
+
+    /// Rows and columns of the result; `None` when the kernel does not fit into the padded input.
+    pub(crate) fn output(&self, height: usize, width: usize) -> Option<(usize, usize)> {
+        let padding = self.padding(height, width);
+        let side = |axis: usize, padded: usize| Some(padded.checked_sub(self.span(axis))? / self.stride[axis] + 1);
+        Some((side(0, height + padding.top + padding.bottom)?, side(1, width + padding.left + padding.right)?))
+    }
+}
+
+/// What happens to a sum before it is stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Activation {
+    /// Nothing.
+    Identity,
+    /// max(x, 0).
+    Relu,
+    /// min(max(x, 0), 6).
+    Relu6,
+    /// min(max(x, 0), limit).
+    ClippedRelu(f32),
+}
+
+impl Activation {
+    /// Lower and upper bound.
+    pub(crate) fn bounds(self) -> (f32, f32) {
+        match self {
+            Self::Identity => (f32::NEG_INFINITY, f32::INFINITY),
+            Self::Relu => (0.0, f32::INFINITY),
+            Self::Relu6 => (0.0, 6.0),
+            Self::ClippedRelu(limit) => (0.0, limit),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensorflow_pads_the_odd_pixel_at_the_end() {
+        let window = Window { kernel: [3; 2], stride: [2; 2], dilation: [1; 2], padding: PaddingRule::TensorFlowSame };
+        assert_eq!(window.padding(224, 225), Padding { top: 0, bottom: 1, left: 1, right: 1 });
+        assert_eq!(window.output(224, 225), Some((112, 113)));
+        let one = Window { stride: [1; 2], ..window };
+        assert_eq!(one.padding(7, 7), Padding::symmetric(1));
+    }
+
+    #[test]
+    fn a_kernel_larger_than_its_input_has_no_result() {
+        let padding = PaddingRule::Explicit(Padding::default());
+        let window = Window { kernel: [5; 2], stride: [1; 2], dilation: [1; 2], padding };
+        assert_eq!(window.output(4, 9), None);
+        assert_eq!(window.output(5, 9), Some((1, 5)));
+    }
+}

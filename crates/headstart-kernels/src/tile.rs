@@ -1,0 +1,146 @@
+//! The implicit-GEMM tile: rows of a picture times a packed panel of weights, read in place tap by tap.
+
+use crate::buffer::Buffer;
+use crate::simd::{Portable, Vector};
+
+/// Columns of a packed panel of weights, whatever the instruction set.
+pub(crate) const PANEL: usize = 32;
+
+/// C[rows][columns] = clamp(Σ over taps t and inputs k of A[row · lda + taps[t] + k] · B[t · depth + k][column] + bias + residual).
+///
+/// # Safety
+/// `a` must be valid for every row and tap, `b` for `taps.len() · depth` rows of [`PANEL`] floats, `bias` for [`PANEL`]
+/// floats, `c` and a non-null `residual` for every row and column.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile<'a> {
+    pub(crate) a: *const f32,
+    pub(crate) lda: usize,
+    /// Where each tap begins, relative to its row, in floats.
+    pub(crate) taps: &'a [usize],
+    /// Inputs a tap.
+    pub(crate) depth: usize,
+    pub(crate) b: *const f32,
+    pub(crate) bias: *const f32,
+    pub(crate) c: *mut f32,
+    pub(crate) ldc: usize,
+    /// Added before the clamp, unless null.
+    pub(crate) residual: *const f32,
+    pub(crate) ldr: usize,
+    pub(crate) low: f32,
+    pub(crate) high: f32,
+}
+
+/// Rows [inputs][outputs] → panels [⌈outputs / PANEL⌉][inputs][PANEL], zero-filled.
+pub(crate) fn pack(rows: &[f32], inputs: usize, outputs: usize) -> Buffer {
+    let mut packed = Buffer::zeroed(outputs.div_ceil(PANEL) * inputs * PANEL);
+    for (input, row) in rows.chunks_exact(outputs.max(1)).enumerate() {
+        for (panel, columns) in row.chunks(PANEL).enumerate() {
+            packed[(panel * inputs + input) * PANEL..][..columns.len()].copy_from_slice(columns);
+        }
+    }
+    packed
+}
+
+/// A bias, zero-filled to whole panels.
+pub(crate) fn pack_bias(bias: &[f32]) -> Buffer {
+    let mut packed = Buffer::zeroed(bias.len().next_multiple_of(PANEL));
+    packed[..bias.len()].copy_from_slice(bias);
+    packed
+}
+
+/// `R` rows by `V` vectors of sums in registers.
+///
+/// # Safety
+/// See [`Tile`]; the caller has the instruction set of `T`.
+#[inline(always)]
+unsafe fn sums<T: Vector, const R: usize, const V: usize>(tile: &Tile, column: usize, columns: usize) {
+    // SAFETY: every pointer stays within what the caller of the tile vouches for: rows < R, k < depth, lanes < PANEL for
+    // weights and bias, and `count` lanes for results and residual.
+    unsafe {
+        let mut sums = [[T::splat(0.0); V]; R];
+        let mut b = tile.b.add(column);
+        for tap in tile.taps {
+            let a = tile.a.add(*tap);
+            for k in 0..tile.depth {
+                let mut weights = [T::splat(0.0); V];
+                for (j, weight) in weights.iter_mut().enumerate() {
+                    *weight = T::load(b.add(j * T::LANES));
+                }
+                for (i, row) in sums.iter_mut().enumerate() {
+                    let value = T::splat(*a.add(i * tile.lda + k));
+                    for (sum, weight) in row.iter_mut().zip(weights) {
+                        *sum = value.multiply_add(weight, *sum);
+                    }
+                }
+                b = b.add(PANEL);
+            }
+        }
+        let (low, high) = (T::splat(tile.low), T::splat(tile.high));
+        for j in 0..V {
+            let at = column + j * T::LANES;
+            let count = columns.saturating_sub(at).min(T::LANES);
+            let bias = T::load(tile.bias.add(at));
+            for (i, row) in sums.iter().enumerate() {
+                let mut sum = row[j].add(bias);
+                if !tile.residual.is_null() {
+                    sum = sum.add(T::load_first(tile.residual.wrapping_add(i * tile.ldr + at), count));
+                }
+                sum.clamp(low, high).store_first(tile.c.wrapping_add(i * tile.ldc + at), count);
+            }
+        }
+    }
+}
+
+// One never-inlined function a tile size keeps its sums in registers; a match over the rows left chooses it.
+macro_rules! instruction_set {
+    ($rows:ident, $tile:ident, $(#[$attribute:meta])*, $vector:ty, $most:literal, $($less:literal)*) => {
+        $(#[$attribute])*
+        #[inline(never)]
+        unsafe fn $tile<const R: usize, const V: usize>(tile: &Tile, column: usize, columns: usize) {
+            // SAFETY: passed on to the caller.
+            unsafe { sums::<$vector, R, V>(tile, column, columns) }
+        }
+
+        /// All rows and columns of a tile.
+        ///
+        /// # Safety
+        /// See [`Tile`]; the machine must have the instruction set.
+        pub(crate) unsafe fn $rows(tile: &Tile, rows: usize, columns: usize) {
+            const LANES: usize = <$vector as Vector>::LANES;
+            let mut column = 0;
+            while column < columns {
+                let wide = columns - column > LANES;
+                let mut part = *tile;
+                let mut left = rows;
+                while left > 0 {
+                    let taken = left.min($most);
+                    // SAFETY: `taken` rows and the columns from `column` on are part of the tile.
+                    unsafe {
+                        match (taken, wide) {
+                            ($most, true) => $tile::<$most, 2>(&part, column, columns),
+                            ($most, false) => $tile::<$most, 1>(&part, column, columns),
+                            $(
+                                ($less, true) => $tile::<$less, 2>(&part, column, columns),
+                                ($less, false) => $tile::<$less, 1>(&part, column, columns),
+                            )*
+                            _ => unreachable!("between 1 and the most rows"),
+                        }
+                    }
+                    part.a = part.a.wrapping_add(taken * part.lda);
+                    part.c = part.c.wrapping_add(taken * part.ldc);
+                    if !part.residual.is_null() {
+                        part.residual = part.residual.wrapping_add(taken * part.ldr);
+                    }
+                    left -= taken;
+                }
+                column += if wide { 2 * LANES } else { LANES };
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+instruction_set!(rows_avx512, tile_avx512, #[target_feature(enable = "avx512f")], std::arch::x86_64::__m512, 14, 1 2 3 4 5 6 7 8 9 10 11 12 13);
+#[cfg(target_arch = "x86_64")]
+instruction_set!(rows_avx2, tile_avx2, #[target_feature(enable = "avx2,fma")], std::arch::x86_64::__m256, 6, 1 2 3 4 5);
+instruction_set!(rows_portable, tile_portable, , Portable, 6, 1 2 3 4 5);
