@@ -1,0 +1,60 @@
+//! Everything that can be wrong with data.
+
+use std::path::PathBuf;
+
+/// What is wrong, with the file and the reason; [`DataError::help`] says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The operating system refused.
+    #[error("cannot read `{path}`: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A file is not a picture that we can read.
+    #[error("`{path}`: {reason}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why, in plain words.
+        reason: String,
+    },
+    /// A picture is larger than we are willing to decode.
+    #[error("`{path}`: {width} × {height} pixels is too large")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+    /// A data set cannot be used as it is.
+    #[error("data set `{path}`: {reason}")]
+    Layout {
+        /// The folder.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+        /// What to do.
+        help: String,
+    },
+    /// Stopped on request.
+    #[error("stopped")]
+    Interrupted,
+}
+
+impl DataError {
+    /// What the reader can do next.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Layout { help, .. } => Some(help.clone()),
+            Self::TooLarge { .. } => Some("pictures of up to 89 million pixels are read; make it smaller".to_owned()),
+            Self::Unreadable { .. } => Some("JPEG, PNG, WebP, GIF, BMP and TIFF can be read".to_owned()),
+            Self::Io { .. } | Self::Interrupted => None,
+        }
+    }
+}
