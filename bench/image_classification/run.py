@@ -44,7 +44,8 @@ def commands(options, seed, folder):
     every = {
         "headstart": [
             *[str(options.headstart), "train", str(options.data), "--weights", str(options.weights)],
-            *["--head", "mlp:256", *shared, "--no-cache", "--json", "--out", str(folder / "job.headstart")],
+            *["--head", "mlp:256", "--output", "sigmoid", "--keep-last", *shared, "--threads", str(options.threads)],
+            *["--json", "--out", str(folder / "job.headstart")],
         ],
         "keras": [str(options.python), str(HERE / "keras_job.py"), *reference],
         "pytorch": [
@@ -68,6 +69,7 @@ def measure(command, threads, folder):
         "TF_NUM_INTRAOP_THREADS": count,
         "TF_NUM_INTEROP_THREADS": count,
         "CUDA_VISIBLE_DEVICES": "",
+        "HEADSTART_CACHE": str(folder / "cache"),  # empty, so that every run extracts its features
     }
     output, errors = folder / "stdout", folder / "stderr"
     with output.open("wb") as stdout, errors.open("wb") as stderr:
