@@ -50,7 +50,7 @@ def random_crop(image: Image.Image, area: tuple[float, float], random: np.random
 
 
 def distort(image: Image.Image, random: np.random.Generator) -> Image.Image:
-    """Flip, color jitter, grey, blur and coarse loss of detail, each with its chance."""
+    """Flip, color jitter, gray, blur and rotation, each with its chance."""
     if random.random() < 0.5:
         image = ImageOps.mirror(image)
     if random.random() < 0.7:
