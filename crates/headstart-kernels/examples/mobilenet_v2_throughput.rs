@@ -73,7 +73,7 @@ fn main() -> Result<(), KernelError> {
             instruction_set(),
             seconds[7] * 1e3,
             batch as f64 / seconds[7],
-            network.scratch_bytes(threads) / 1000
+            network.peak_scratch_bytes(threads) / 1000
         );
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! A buffer of f32 that begins on a cache line, so that vector loads of packed weights never straddle two.
 
+use std::collections::TryReserveError;
 use std::ops::{Deref, DerefMut};
 
 /// 16 floats on a 64-byte boundary.
@@ -20,11 +21,17 @@ impl Buffer {
     }
 
     /// Makes room for `length` floats; what was there is kept, the rest is zero.
-    pub(crate) fn grow(&mut self, length: usize) {
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub(crate) fn grow(&mut self, length: usize) -> Result<(), TryReserveError> {
         if length > self.length {
-            self.lines.resize(length.div_ceil(16), Line([0.0; 16]));
+            let lines = length.div_ceil(16);
+            self.lines.try_reserve_exact(lines - self.lines.len())?;
+            self.lines.resize(lines, Line([0.0; 16]));
             self.length = length;
         }
+        Ok(())
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::buffer::Buffer;
 use crate::dispatch::{InstructionSet, run_tile};
 use crate::error::KernelError;
-use crate::shape::{Activation, PaddingRule, Shape, Window};
-use crate::tile::{PANEL, Tile, pack, pack_bias};
+use crate::shape::{Activation, PaddingRule, Shape, Window, volume};
+use crate::tile::{PANEL, Taps, Tile, pack, pack_bias};
 
 /// What a convolution does.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,21 +29,35 @@ pub struct Conv2dSpec {
 #[derive(Debug, Clone)]
 pub struct Conv2d {
     pub(crate) spec: Conv2dSpec,
+    /// [panels][kernel rows][kernel columns][in][PANEL]
     weights: Buffer,
     bias: Buffer,
 }
+
+/// What the rows of a product are read from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Operand<'a> {
+    pub(crate) values: &'a [f32],
+    /// Floats from one row to the next.
+    pub(crate) row_stride: usize,
+    pub(crate) taps: Taps,
+}
+
+pub(crate) const UNUSABLE: &str =
+    "a convolution whose kernel, stride, dilation, padding, channels or bound is out of range";
 
 impl Conv2d {
     /// Packs a convolution; `weights` `[rows, columns, in, out]` row-major, `bias` `[out]`.
     ///
     /// # Errors
-    /// [`KernelError::Length`] or [`KernelError::Invalid`].
+    /// [`KernelError::Length`]; [`KernelError::Invalid`] for a number out of range.
     pub fn new(spec: Conv2dSpec, weights: &[f32], bias: &[f32]) -> Result<Self, KernelError> {
-        let inputs = spec.kernel[0] * spec.kernel[1] * spec.in_channels;
-        if !spec.window().is_usable() || inputs == 0 || spec.out_channels == 0 {
-            return Err(KernelError::Invalid("a convolution without kernel, stride, dilation or channels"));
+        if !spec.window().is_usable() || !spec.activation.is_usable() || spec.in_channels == 0 || spec.out_channels == 0
+        {
+            return Err(KernelError::Invalid(UNUSABLE));
         }
-        check("the kernel", inputs * spec.out_channels, weights.len())?;
+        let inputs = volume(&[spec.kernel[0], spec.kernel[1], spec.in_channels]);
+        check("the kernel", volume(&[inputs, spec.out_channels]), weights.len())?;
         check("the bias", spec.out_channels, bias.len())?;
         Ok(Self { spec, weights: pack(weights, inputs, spec.out_channels), bias: pack_bias(bias) })
     }
@@ -60,13 +74,18 @@ impl Conv2d {
         Some(Shape { height, width, channels: self.spec.out_channels })
     }
 
-    /// Floats of scratch that one picture needs.
+    pub(crate) fn panels(&self) -> usize {
+        self.spec.out_channels.div_ceil(PANEL)
+    }
+
+    /// Floats of scratch that one picture needs: the picture with its padding.
     pub(crate) fn scratch(&self, input: Shape) -> usize {
         if self.is_pointwise() {
             return 0;
         }
         let padding = self.spec.window().padding(input.height, input.width);
-        (input.height + padding.top + padding.bottom) * (input.width + padding.left + padding.right) * input.channels
+        let (height, width) = (input.height + padding.top + padding.bottom, input.width + padding.left + padding.right);
+        volume(&[height, width, input.channels])
     }
 
     /// One picture; lengths have been checked by the network.
@@ -79,127 +98,104 @@ impl Conv2d {
         scratch: &mut Buffer,
     ) {
         assert_eq!(input.len(), shape.len());
+        let (inputs, outputs) = (self.spec.in_channels, self.spec.out_channels);
         if self.is_pointwise() {
-            let rows = shape.height * shape.width;
-            assert_eq!(output.len(), rows * self.spec.out_channels);
-            self.multiply(set, input.as_ptr(), self.spec.in_channels, &[0], rows, output, None);
+            let operand = Operand { values: input, row_stride: inputs, taps: Taps::single(inputs) };
+            for panel in 0..self.panels() {
+                self.multiply(set, panel, operand, shape.height * shape.width, &mut output[panel * PANEL..], None);
+            }
             return;
         }
-        let (window, channels) = (self.spec.window(), shape.channels);
+        let window = self.spec.window();
         let padding = window.padding(shape.height, shape.width);
         let (height, width) = window.output(shape.height, shape.width).expect("checked when the network was built");
-        assert_eq!(output.len(), height * width * self.spec.out_channels);
+        assert_eq!(output.len(), height * width * outputs);
         let padded_width = shape.width + padding.left + padding.right;
-        let length = self.scratch(shape);
-        scratch.grow(length);
-        let padded = &mut scratch[..length];
-        padded.fill(0.0);
-        for (y, row) in input.chunks_exact((shape.width * channels).max(1)).enumerate() {
-            padded[((y + padding.top) * padded_width + padding.left) * channels..][..row.len()].copy_from_slice(row);
-        }
-        // With neighbouring columns a kernel row is one run of values; with dilation every column is a tap of its own.
-        let runs = if window.dilation[1] == 1 { 1 } else { window.kernel[1] };
-        let taps: Vec<usize> = (0..window.kernel[0])
-            .flat_map(|ky| {
-                (0..runs).map(move |kx| (ky * window.dilation[0] * padded_width + kx * window.dilation[1]) * channels)
-            })
-            .collect();
-        let out_row = width * self.spec.out_channels;
-        for (y, row) in output.chunks_exact_mut(out_row).enumerate() {
-            let start = &padded[y * window.stride[0] * padded_width * channels..];
-            // The last tap of the last pixel of the row must lie in the picture.
-            let reach = (width - 1) * window.stride[1] * channels + taps[taps.len() - 1] + self.depth(taps.len());
-            assert!(reach <= start.len());
-            self.multiply(set, start.as_ptr(), window.stride[1] * channels, &taps, width, row, None);
+        let padded = &mut scratch[..self.scratch(shape)];
+        fill_padded(padded, input, padding.top, padding.left * inputs, padded_width * inputs, shape.width * inputs);
+        // With neighbouring columns a kernel row is one run of values; with dilation every column is a run of its own.
+        let (members, depth) =
+            if window.dilation[1] == 1 { (1, window.kernel[1] * inputs) } else { (window.kernel[1], inputs) };
+        let taps = Taps {
+            groups: window.kernel[0],
+            group_stride: window.dilation[0] * padded_width * inputs,
+            members,
+            member_stride: window.dilation[1] * inputs,
+            depth,
+            last_depth: depth,
+        };
+        // Panel by panel, so that its weights stay in the cache for all rows.
+        for panel in 0..self.panels() {
+            for (y, row) in output.chunks_exact_mut(width * outputs).enumerate() {
+                let values = &padded[y * window.stride[0] * padded_width * inputs..];
+                let operand = Operand { values, row_stride: window.stride[1] * inputs, taps };
+                self.multiply(set, panel, operand, width, &mut row[panel * PANEL..], None);
+            }
         }
     }
 
-    fn depth(&self, taps: usize) -> usize {
-        self.spec.kernel[0] * self.spec.kernel[1] * self.spec.in_channels / taps
-    }
-
-    /// `rows` results into `output` `[rows, out]`, from rows of the input that are `lda` apart.
-    ///
-    /// The caller has made sure that every row and tap lies in the picture that `input` points into.
-    #[expect(clippy::too_many_arguments, reason = "a matrix product has that many operands")]
+    /// `rows` results of one panel into `output`, which begins at the panel's first channel and has `[rows, out]`; so has
+    /// `residual`, which is added before the activation.
     pub(crate) fn multiply(
         &self,
         set: InstructionSet,
-        input: *const f32,
-        lda: usize,
-        taps: &[usize],
+        panel: usize,
+        operand: Operand<'_>,
         rows: usize,
         output: &mut [f32],
         residual: Option<&[f32]>,
     ) {
         let channels = self.spec.out_channels;
-        assert!(output.len() >= rows * channels);
-        assert!(residual.is_none_or(|residual| residual.len() >= rows * channels));
-        let inputs = self.weights.len() / PANEL / channels.div_ceil(PANEL);
-        let (low, high) = self.spec.activation.bounds();
-        for panel in 0..channels.div_ceil(PANEL) {
-            let at = panel * PANEL;
-            let tile = Tile {
-                a: input,
-                lda,
-                taps,
-                depth: inputs / taps.len(),
-                b: self.weights[panel * inputs * PANEL..].as_ptr(),
-                bias: self.bias[at..].as_ptr(),
-                c: output[at..].as_mut_ptr(),
-                ldc: channels,
-                residual: residual.map_or(std::ptr::null(), |residual| residual[at..].as_ptr()),
-                ldr: channels,
-                low,
-                high,
-            };
-            // SAFETY: weights and bias are packed to whole panels, output and residual hold `rows` rows, the caller
-            // vouches for the input, and `set` was found on this machine.
-            unsafe { run_tile(set, &tile, rows, (channels - at).min(PANEL)) }
-        }
+        self.multiply_into(set, panel, operand, rows, (output, channels), residual);
     }
 
-    /// Pointwise results of one panel of channels into `output` `[rows, PANEL]`.
-    pub(crate) fn multiply_panel(
+    /// [`Self::multiply`] into rows that are as far apart as the second part of `output` says.
+    pub(crate) fn multiply_into(
         &self,
         set: InstructionSet,
-        input: &[f32],
         panel: usize,
+        operand: Operand<'_>,
         rows: usize,
-        output: &mut [f32],
+        (output, stride): (&mut [f32], usize),
+        residual: Option<&[f32]>,
     ) {
-        let inputs = self.spec.in_channels;
-        assert!(input.len() >= rows * inputs && output.len() >= rows * PANEL && self.is_pointwise());
+        let (at, inputs) = (panel * PANEL, operand.taps.inputs());
+        let columns = (self.spec.out_channels - at).min(PANEL);
+        let Some(last) = rows.checked_sub(1) else { return };
+        assert!(operand.taps.groups * operand.taps.members * operand.taps.depth * operand.taps.last_depth > 0);
+        assert!(operand.values.len() >= last * operand.row_stride + operand.taps.reach());
+        assert!(output.len() >= last * stride + columns);
+        assert!(residual.is_none_or(|residual| residual.len() >= last * stride + columns));
         let (low, high) = self.spec.activation.bounds();
         let tile = Tile {
-            a: input.as_ptr(),
-            lda: inputs,
-            taps: &[0],
-            depth: inputs,
-            b: self.weights[panel * inputs * PANEL..].as_ptr(),
-            bias: self.bias[panel * PANEL..].as_ptr(),
+            a: operand.values.as_ptr(),
+            lda: operand.row_stride,
+            taps: operand.taps,
+            b: self.weights[panel * inputs * PANEL..][..inputs * PANEL].as_ptr(),
+            bias: self.bias[at..][..PANEL].as_ptr(),
             c: output.as_mut_ptr(),
-            ldc: PANEL,
-            residual: std::ptr::null(),
-            ldr: 0,
+            ldc: stride,
+            residual: residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
+            ldr: stride,
             low,
             high,
         };
-        // SAFETY: lengths are checked above; beyond the last channel weights and bias are zero.
-        unsafe { run_tile(set, &tile, rows, PANEL) }
+        // SAFETY: the asserts above keep every row of operand, output and residual in its slice, weights and bias are
+        // sliced to whole panels, and a network only takes a `set` that this machine has.
+        unsafe { run_tile(set, &tile, rows, columns) }
     }
+}
 
-    /// The same convolution with its inputs padded to whole panels, as fused layers feed it.
-    pub(crate) fn with_padded_inputs(spec: Conv2dSpec, weights: &Self) -> Self {
-        let (inputs, outputs) = (spec.in_channels, spec.out_channels);
-        let padded = inputs.next_multiple_of(PANEL);
-        let mut packed = Buffer::zeroed(outputs.div_ceil(PANEL) * padded * PANEL);
-        for panel in 0..outputs.div_ceil(PANEL) {
-            let from = &weights.weights[panel * inputs * PANEL..][..inputs * PANEL];
-            packed[panel * padded * PANEL..][..from.len()].copy_from_slice(from);
-        }
-        Self { spec, weights: packed, bias: weights.bias.clone() }
+/// A picture with zeros around it; lengths in floats.
+fn fill_padded(padded: &mut [f32], input: &[f32], top: usize, left: usize, padded_row: usize, row: usize) {
+    padded[..top * padded_row].fill(0.0);
+    let mut rows = padded[top * padded_row..].chunks_exact_mut(padded_row);
+    for (from, to) in input.chunks_exact(row).zip(rows.by_ref()) {
+        to[..left].fill(0.0);
+        to[left..][..row].copy_from_slice(from);
+        to[left + row..].fill(0.0);
     }
+    rows.for_each(|row| row.fill(0.0));
 }
 
 impl Conv2dSpec {

@@ -3,10 +3,10 @@
 //! Works on panels of [`PANEL`] channels: rows of `[columns, PANEL]` with their zeros around them.
 
 use crate::buffer::Buffer;
-use crate::convolution::check;
+use crate::convolution::{UNUSABLE, check};
 use crate::dispatch::{InstructionSet, run_row};
 use crate::error::KernelError;
-use crate::shape::{Activation, PaddingRule, Shape, Window};
+use crate::shape::{Activation, PaddingRule, Shape, Window, volume};
 use crate::simd::{Portable, Vector};
 use crate::tile::{PANEL, pack_bias};
 
@@ -39,11 +39,11 @@ pub struct DepthwiseConv2d {
 /// One row of results of one panel.
 ///
 /// # Safety
-/// Each of `inputs` must be valid for `(columns − 1) · stride + (kernel columns − 1) · dilation + 1` pixels of [`PANEL`]
-/// floats, `output` for `columns`, `weights` for every tap and `bias` for one.
+/// Each of `inputs` must hold `(columns − 1) · stride + (kernel columns − 1) · dilation + 1` pixels of [`PANEL`]
+/// floats, `output` must be valid for `columns`, `weights` for every tap and `bias` for one.
 pub(crate) struct Row<'a> {
-    /// One pointer a kernel row.
-    pub(crate) inputs: &'a [*const f32],
+    /// The padded row under each kernel row.
+    pub(crate) inputs: &'a [&'a [f32]],
     pub(crate) kernel_columns: usize,
     pub(crate) stride: usize,
     pub(crate) dilation: usize,
@@ -51,49 +51,32 @@ pub(crate) struct Row<'a> {
     pub(crate) bias: *const f32,
     pub(crate) output: *mut f32,
     pub(crate) columns: usize,
+    /// Channels of the panel that are there; whole vectors beyond them are left out.
+    pub(crate) channels: usize,
     pub(crate) low: f32,
     pub(crate) high: f32,
 }
 
 /// Rows of the largest kernel.
-const MOST_ROWS: usize = 16;
+pub(crate) const MOST_ROWS: usize = 32;
 
-/// Results computed together, so that a loaded value serves several of them.
-const TOGETHER: usize = 7;
-
-/// Square kernels of side `K` without dilation, stride `S`.
+/// Square kernels of side `K` without dilation, stride `S`: several results together, so that a loaded value serves all
+/// of them that it lies under.
 #[inline(always)]
 unsafe fn row_fixed<T: Vector, const K: usize, const S: usize>(row: &Row<'_>) {
     // SAFETY: columns and taps stay within what the caller of the row vouches for.
     unsafe {
         let (low, high) = (T::splat(row.low), T::splat(row.high));
         let mut lane = 0;
-        while lane < PANEL {
+        while lane < row.channels {
             let bias = T::load(row.bias.add(lane));
             let mut x = 0;
-            while x + TOGETHER <= row.columns {
-                let mut sums = [bias; TOGETHER];
-                for (ky, input) in row.inputs.iter().enumerate().take(K) {
-                    let mut weights = [bias; K];
-                    for (kx, weight) in weights.iter_mut().enumerate() {
-                        *weight = T::load(row.weights.add((ky * K + kx) * PANEL + lane));
-                    }
-                    let start = input.add(x * S * PANEL + lane);
-                    for pixel in 0..(TOGETHER - 1) * S + K {
-                        let value = T::load(start.add(pixel * PANEL));
-                        for (kx, weight) in weights.iter().enumerate() {
-                            if pixel >= kx && (pixel - kx) % S == 0 && (pixel - kx) / S < TOGETHER {
-                                let sum = &mut sums[(pixel - kx) / S];
-                                *sum = value.multiply_add(*weight, *sum);
-                            }
-                        }
-                    }
-                }
-                for (index, sum) in sums.iter().enumerate() {
-                    sum.clamp(low, high).store(row.output.add((x + index) * PANEL + lane));
-                }
-                x += TOGETHER;
+            // Sides are usually multiples of 7 (224 pixels) or of a power of two.
+            if row.columns.is_multiple_of(7) {
+                x = run_together::<T, K, S, 7>(row, x, lane, bias, low, high);
             }
+            x = run_together::<T, K, S, 8>(row, x, lane, bias, low, high);
+            x = run_together::<T, K, S, 4>(row, x, lane, bias, low, high);
             while x < row.columns {
                 one::<T>(row, x, lane, bias, low, high);
                 x += 1;
@@ -103,6 +86,45 @@ unsafe fn row_fixed<T: Vector, const K: usize, const S: usize>(row: &Row<'_>) {
     }
 }
 
+/// Results from `x` on, `N` at a time as long as there are so many; the first that is left.
+#[inline(always)]
+unsafe fn run_together<T: Vector, const K: usize, const S: usize, const N: usize>(
+    row: &Row<'_>,
+    mut x: usize,
+    lane: usize,
+    bias: T,
+    low: T,
+    high: T,
+) -> usize {
+    // SAFETY: as for `row_fixed`.
+    unsafe {
+        while x + N <= row.columns {
+            let mut sums = [bias; N];
+            for (ky, input) in row.inputs.iter().enumerate().take(K) {
+                let mut weights = [bias; K];
+                for (kx, weight) in weights.iter_mut().enumerate() {
+                    *weight = T::load(row.weights.add((ky * K + kx) * PANEL + lane));
+                }
+                let start = input.as_ptr().add(x * S * PANEL + lane);
+                for pixel in 0..(N - 1) * S + K {
+                    let value = T::load(start.add(pixel * PANEL));
+                    for (kx, weight) in weights.iter().enumerate() {
+                        if pixel >= kx && (pixel - kx) % S == 0 && (pixel - kx) / S < N {
+                            let sum = &mut sums[(pixel - kx) / S];
+                            *sum = value.multiply_add(*weight, *sum);
+                        }
+                    }
+                }
+            }
+            for (index, sum) in sums.iter().enumerate() {
+                sum.clamp(low, high).store(row.output.add((x + index) * PANEL + lane));
+            }
+            x += N;
+        }
+    }
+    x
+}
+
 /// Any kernel, stride and dilation.
 #[inline(always)]
 unsafe fn row_any<T: Vector>(row: &Row<'_>) {
@@ -110,7 +132,7 @@ unsafe fn row_any<T: Vector>(row: &Row<'_>) {
     unsafe {
         let (low, high) = (T::splat(row.low), T::splat(row.high));
         let mut lane = 0;
-        while lane < PANEL {
+        while lane < row.channels {
             let bias = T::load(row.bias.add(lane));
             for x in 0..row.columns {
                 one::<T>(row, x, lane, bias, low, high);
@@ -128,7 +150,7 @@ unsafe fn one<T: Vector>(row: &Row<'_>, x: usize, lane: usize, bias: T, low: T, 
         let mut sum = bias;
         for (ky, input) in row.inputs.iter().enumerate() {
             for kx in 0..row.kernel_columns {
-                let value = T::load(input.add((x * row.stride + kx * row.dilation) * PANEL + lane));
+                let value = T::load(input.as_ptr().add((x * row.stride + kx * row.dilation) * PANEL + lane));
                 let weight = T::load(row.weights.add((ky * row.kernel_columns + kx) * PANEL + lane));
                 sum = value.multiply_add(weight, sum);
             }
@@ -169,16 +191,16 @@ impl DepthwiseConv2d {
     /// Packs a depthwise convolution; `weights` `[rows, columns, channels]` row-major, `bias` `[channels]`.
     ///
     /// # Errors
-    /// [`KernelError::Length`] or [`KernelError::Invalid`].
+    /// [`KernelError::Length`]; [`KernelError::Invalid`] for a number out of range or a kernel of more than 32 rows.
     pub fn new(spec: DepthwiseConv2dSpec, weights: &[f32], bias: &[f32]) -> Result<Self, KernelError> {
-        let taps = spec.kernel[0] * spec.kernel[1];
-        if !spec.window().is_usable() || spec.channels == 0 {
-            return Err(KernelError::Invalid("a convolution without kernel, stride, dilation or channels"));
+        if !spec.window().is_usable() || !spec.activation.is_usable() || spec.channels == 0 {
+            return Err(KernelError::Invalid(UNUSABLE));
         }
         if spec.kernel[0] > MOST_ROWS {
-            return Err(KernelError::Invalid("a depthwise kernel of more than 16 rows"));
+            return Err(KernelError::Invalid("a depthwise kernel of more than 32 rows"));
         }
-        check("the kernel", taps * spec.channels, weights.len())?;
+        let taps = volume(&spec.kernel);
+        check("the kernel", volume(&[taps, spec.channels]), weights.len())?;
         check("the bias", spec.channels, bias.len())?;
         let mut packed = Buffer::zeroed(spec.channels.div_ceil(PANEL) * taps * PANEL);
         for (tap, row) in weights.chunks_exact(spec.channels).enumerate() {
@@ -193,6 +215,11 @@ impl DepthwiseConv2d {
         self.spec.channels.div_ceil(PANEL)
     }
 
+    /// Channels of a panel that are there.
+    pub(crate) fn channels_of(&self, panel: usize) -> usize {
+        (self.spec.channels - panel * PANEL).min(PANEL)
+    }
+
     pub(crate) fn output(&self, input: Shape) -> Option<Shape> {
         let (height, width) = self.spec.window().output(input.height, input.width)?;
         Some(Shape { height, width, channels: self.spec.channels })
@@ -203,13 +230,9 @@ impl DepthwiseConv2d {
         let (taps, columns) = (self.spec.kernel[0] * self.spec.kernel[1], output.len() / PANEL);
         let reach = (columns - 1) * self.spec.stride[1] + (self.spec.kernel[1] - 1) * self.spec.dilation[1] + 1;
         assert!(inputs.len() == self.spec.kernel[0] && inputs.iter().all(|row| row.len() >= reach * PANEL));
-        let mut pointers = [std::ptr::null(); MOST_ROWS];
-        for (pointer, input) in pointers.iter_mut().zip(inputs) {
-            *pointer = input.as_ptr();
-        }
         let (low, high) = self.spec.activation.bounds();
         let row = Row {
-            inputs: &pointers[..inputs.len()],
+            inputs,
             kernel_columns: self.spec.kernel[1],
             stride: self.spec.stride[1],
             dilation: self.spec.dilation[1],
@@ -217,6 +240,7 @@ impl DepthwiseConv2d {
             bias: self.bias[panel * PANEL..][..PANEL].as_ptr(),
             output: output.as_mut_ptr(),
             columns,
+            channels: self.channels_of(panel),
             low,
             high,
         };
@@ -227,8 +251,9 @@ impl DepthwiseConv2d {
     /// Floats of scratch that one picture needs: the padded panel, a row of zeros and a row of results.
     pub(crate) fn scratch(&self, input: Shape) -> usize {
         let padding = self.spec.window().padding(input.height, input.width);
-        let width = (input.width + padding.left + padding.right) * PANEL;
-        width * (input.height + 1) + self.output(input).map_or(0, |output| output.width * PANEL)
+        let row = volume(&[input.width + padding.left + padding.right, PANEL]);
+        let results = self.output(input).map_or(0, |output| volume(&[output.width, PANEL]));
+        volume(&[row, input.height + 1]).saturating_add(results)
     }
 
     /// One picture; lengths have been checked by the network.
@@ -245,31 +270,18 @@ impl DepthwiseConv2d {
         let (height, width) = window.output(shape.height, shape.width).expect("checked when the network was built");
         let channels = self.spec.channels;
         let row_length = (shape.width + padding.left + padding.right) * PANEL;
-        let length = self.scratch(shape);
-        scratch.grow(length);
-        let (picture, rest) = scratch[..length].split_at_mut(row_length * shape.height);
+        let (picture, rest) = scratch[..self.scratch(shape)].split_at_mut(row_length * shape.height);
         let (zeros, results) = rest.split_at_mut(row_length);
         zeros.fill(0.0);
         for panel in 0..self.panels() {
-            let first = panel * PANEL;
-            let count = PANEL.min(channels - first);
-            for (y, row) in picture.chunks_exact_mut(row_length).enumerate() {
-                fill_row(
-                    row,
-                    &input[y * shape.width * channels..][..shape.width * channels],
-                    channels,
-                    first,
-                    padding.left,
-                );
+            let (first, count) = (panel * PANEL, self.channels_of(panel));
+            for (row, pixels) in picture.chunks_exact_mut(row_length).zip(input.chunks_exact(shape.width * channels)) {
+                fill_row(row, pixels, channels, first, padding.left);
             }
             for y in 0..height {
-                let rows: Vec<&[f32]> = (0..window.kernel[0])
-                    .map(|ky| match (y * window.stride[0] + ky * window.dilation[0]).checked_sub(padding.top) {
-                        Some(row) if row < shape.height => &picture[row * row_length..][..row_length],
-                        _ => &*zeros,
-                    })
-                    .collect();
-                self.row(set, panel, &rows, results);
+                let rows = self
+                    .rows_under(y, padding.top, shape.height, zeros, |row| &picture[row * row_length..][..row_length]);
+                self.row(set, panel, &rows[..window.kernel[0]], results);
                 for x in 0..width {
                     output[(y * width + x) * channels + first..][..count]
                         .copy_from_slice(&results[x * PANEL..][..count]);
@@ -277,15 +289,40 @@ impl DepthwiseConv2d {
             }
         }
     }
+
+    /// The rows of the input under the kernel at result row `y`: `row` finds one, `zeros` stands for the padding.
+    pub(crate) fn rows_under<'a>(
+        &self,
+        y: usize,
+        top: usize,
+        height: usize,
+        zeros: &'a [f32],
+        row: impl Fn(usize) -> &'a [f32],
+    ) -> [&'a [f32]; MOST_ROWS] {
+        let mut rows: [&[f32]; MOST_ROWS] = [&[]; MOST_ROWS];
+        for (ky, under) in rows.iter_mut().enumerate().take(self.spec.kernel[0]) {
+            *under = match (y * self.spec.stride[0] + ky * self.spec.dilation[0]).checked_sub(top) {
+                Some(index) if index < height => row(index),
+                _ => zeros,
+            };
+        }
+        rows
+    }
 }
 
-/// One panel of a row of pixels, with zeros for the padding and for channels that are not there.
+/// One panel of a row of pixels, with zeros for the padding; channels that are not there are left as they were.
 pub(crate) fn fill_row(row: &mut [f32], pixels: &[f32], channels: usize, first: usize, left: usize) {
     let count = PANEL.min(channels - first);
-    row.fill(0.0);
+    clear_padding(row, left, pixels.len() / channels);
     for (to, from) in row[left * PANEL..].chunks_exact_mut(PANEL).zip(pixels.chunks_exact(channels)) {
         to[..count].copy_from_slice(&from[first..first + count]);
     }
+}
+
+/// Zeros before and after the pixels of a padded row of one panel.
+pub(crate) fn clear_padding(row: &mut [f32], left: usize, width: usize) {
+    row[..left * PANEL].fill(0.0);
+    row[(left + width) * PANEL..].fill(0.0);
 }
 
 impl DepthwiseConv2dSpec {

@@ -34,7 +34,23 @@ pub enum KernelError {
         /// Columns of its input.
         width: usize,
     },
-    /// A number that must not be zero is, or parts of a fused layer do not fit together.
+    /// A layer needs more memory than can be addressed.
+    #[error("layer {layer}: a picture of {height} × {width} pixels is too large")]
+    TooLarge {
+        /// Index of the layer.
+        layer: usize,
+        /// Rows of its input.
+        height: usize,
+        /// Columns of its input.
+        width: usize,
+    },
+    /// There is no memory for what a thread works in.
+    #[error("no memory for {bytes} bytes of scratch")]
+    Memory {
+        /// Bytes that were asked for.
+        bytes: usize,
+    },
+    /// A number is out of range, or parts of a fused layer do not fit together.
     #[error("{0}")]
     Invalid(&'static str),
     /// A range of layers that does not exist.

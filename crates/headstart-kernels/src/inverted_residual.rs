@@ -4,19 +4,18 @@
 //! the expanded rows of all panels in a ring. Both give the same bits as the three layers one after the other.
 
 use crate::buffer::Buffer;
-use crate::convolution::Conv2d;
-use crate::depthwise::{DepthwiseConv2d, fill_row};
+use crate::convolution::{Conv2d, Operand};
+use crate::depthwise::{DepthwiseConv2d, clear_padding, fill_row};
 use crate::dispatch::InstructionSet;
 use crate::error::KernelError;
-use crate::shape::Shape;
-use crate::tile::PANEL;
+use crate::shape::{Shape, volume};
+use crate::tile::{PANEL, Taps};
 
 /// Inverted residual block (Sandler et al. 2018).
 #[derive(Debug, Clone)]
 pub struct InvertedResidual {
     expand: Option<Conv2d>,
     depthwise: DepthwiseConv2d,
-    /// Inputs padded to whole panels.
     project: Conv2d,
     residual: bool,
 }
@@ -47,7 +46,7 @@ struct Schedule {
 }
 
 impl InvertedResidual {
-    /// Fuses three layers; `residual` adds the input to the result.
+    /// Fuses three layers; `residual` adds the input to the sums of `project`, before its activation.
     ///
     /// # Errors
     /// [`KernelError::Invalid`] when the layers do not fit together.
@@ -68,7 +67,6 @@ impl InvertedResidual {
         if residual && (project.spec.out_channels != inputs || depthwise.spec.stride != [1, 1]) {
             return Err(KernelError::Invalid("a residual needs stride 1 and as many results as inputs"));
         }
-        let project = Conv2d::with_padded_inputs(project.spec, &project);
         Ok(Self { expand, depthwise, project, residual })
     }
 
@@ -88,16 +86,16 @@ impl InvertedResidual {
         let window = self.depthwise.spec.window();
         let padding = window.padding(input.height, input.width);
         let output = self.output(input).expect("checked when the network was built");
-        let row = (input.width + padding.left + padding.right) * PANEL;
+        let row = volume(&[input.width + padding.left + padding.right, PANEL]);
         let (stride, span) = (window.stride[0], (window.kernel[0] - 1) * window.dilation[0] + 1);
         let panels = self.depthwise.panels();
-        let result_bytes = output.height * output.width * panels * PANEL * 4;
+        let result_bytes = volume(&[output.height, output.width, panels, PANEL, 4]);
         let whole_ring = (output.height - 1) * stride + span;
-        if whole_ring * row * 4 <= PANEL_BYTES && result_bytes <= RESULT_BYTES {
+        if volume(&[whole_ring, row, 4]) <= PANEL_BYTES && result_bytes <= RESULT_BYTES {
             let (top, left) = (padding.top, padding.left);
             return Schedule { output, top, left, row, block: output.height, ring: whole_ring, ring_panels: 1 };
         }
-        let fitting = RING_BYTES / (panels * row * 4);
+        let fitting = RING_BYTES / volume(&[panels, row, 4]);
         let most = (fitting.saturating_sub(span) / stride + 1).min(output.height);
         // Blocks of equal height waste nothing at the end.
         let block = output.height.div_ceil(output.height.div_ceil(most));
@@ -108,9 +106,9 @@ impl InvertedResidual {
     /// Floats of scratch that one picture needs.
     pub(crate) fn scratch(&self, input: Shape) -> usize {
         let plan = self.schedule(input);
-        let ring = plan.ring * plan.row * plan.ring_panels;
-        let results = plan.block * plan.output.width * self.depthwise.panels() * PANEL;
-        ring + results + plan.row
+        let ring = volume(&[plan.ring, plan.row, plan.ring_panels]);
+        let results = volume(&[plan.block, plan.output.width, self.depthwise.panels(), PANEL]);
+        ring.saturating_add(results).saturating_add(plan.row)
     }
 
     /// One picture; lengths have been checked by the network.
@@ -126,12 +124,9 @@ impl InvertedResidual {
         let window = self.depthwise.spec.window();
         let (stride, dilation) = (window.stride[0], window.dilation[0]);
         let (width, panels) = (plan.output.width, self.depthwise.panels());
-        let length = self.scratch(shape);
-        scratch.grow(length);
-        let (ring, rest) = scratch[..length].split_at_mut(plan.ring * plan.row * plan.ring_panels);
+        let (ring, rest) = scratch[..self.scratch(shape)].split_at_mut(plan.ring * plan.row * plan.ring_panels);
         let (results, zeros) = rest.split_at_mut(plan.block * width * panels * PANEL);
         zeros.fill(0.0);
-        ring.fill(0.0);
 
         let whole = plan.block == plan.output.height;
         let mut expanded = 0; // rows of the input that the ring has seen
@@ -145,51 +140,52 @@ impl InvertedResidual {
             for panel in 0..panels {
                 let slot = if plan.ring_panels == 1 { 0 } else { panel };
                 let ring = &mut ring[slot * plan.ring * plan.row..][..plan.ring * plan.row];
-                let from = if whole { 0 } else { expanded };
-                for y in from..needed {
+                for y in if whole { 0 } else { expanded }..needed {
+                    let pixels = &input[y * shape.width * shape.channels..][..shape.width * shape.channels];
                     let row = &mut ring[(y % plan.ring) * plan.row..][..plan.row];
-                    self.expand_row(set, shape, input, y, panel, plan.left, row);
+                    self.expand_row(set, pixels, panel, plan.left, row);
                 }
                 for y in 0..rows {
-                    let empty: &[f32] = &[];
-                    let mut under = [empty; 16];
-                    for (ky, row) in under.iter_mut().enumerate().take(window.kernel[0]) {
-                        *row = match ((first + y) * stride + ky * dilation).checked_sub(plan.top) {
-                            Some(row) if row < shape.height => &ring[(row % plan.ring) * plan.row..][..plan.row],
-                            _ => zeros,
-                        };
-                    }
+                    let under = self.depthwise.rows_under(first + y, plan.top, shape.height, zeros, |row| {
+                        &ring[(row % plan.ring) * plan.row..][..plan.row]
+                    });
                     let at = panel * results_len + y * width * PANEL;
                     self.depthwise.row(set, panel, &under[..window.kernel[0]], &mut results[at..][..width * PANEL]);
                 }
             }
             expanded = needed;
-            let taps: Vec<usize> = (0..panels).map(|panel| panel * results_len).collect();
             let channels = plan.output.channels;
             let range = first * width * channels..(first + rows) * width * channels;
-            let residual = self.residual.then(|| &input[range.clone()]);
-            let pixels = rows * width;
-            self.project.multiply(set, results.as_ptr(), PANEL, &taps, pixels, &mut output[range], residual);
+            let operand = Operand {
+                values: &results[..panels * results_len],
+                row_stride: PANEL,
+                taps: Taps {
+                    groups: panels,
+                    group_stride: results_len,
+                    members: 1,
+                    member_stride: 0,
+                    depth: PANEL,
+                    last_depth: self.depthwise.channels_of(panels - 1),
+                },
+            };
+            for panel in 0..self.project.panels() {
+                let residual = self.residual.then(|| &input[range.clone()][panel * PANEL..]);
+                let output = &mut output[range.clone()][panel * PANEL..];
+                self.project.multiply(set, panel, operand, rows * width, output, residual);
+            }
             first += rows;
         }
     }
 
-    /// Row `y` of one panel of expanded channels; the padding around it is zero already.
-    #[expect(clippy::too_many_arguments, reason = "one row of one panel of one picture")]
-    fn expand_row(
-        &self,
-        set: InstructionSet,
-        shape: Shape,
-        input: &[f32],
-        y: usize,
-        panel: usize,
-        left: usize,
-        row: &mut [f32],
-    ) {
-        let pixels = &input[y * shape.width * shape.channels..][..shape.width * shape.channels];
-        match &self.expand {
-            Some(expand) => expand.multiply_panel(set, pixels, panel, shape.width, &mut row[left * PANEL..]),
-            None => fill_row(row, pixels, shape.channels, panel * PANEL, left),
-        }
+    /// One panel of a row of expanded channels, with zeros around it.
+    fn expand_row(&self, set: InstructionSet, pixels: &[f32], panel: usize, left: usize, row: &mut [f32]) {
+        let inputs = self.in_channels();
+        let Some(expand) = &self.expand else {
+            return fill_row(row, pixels, inputs, panel * PANEL, left);
+        };
+        let width = pixels.len() / inputs;
+        clear_padding(row, left, width);
+        let operand = Operand { values: pixels, row_stride: inputs, taps: Taps::single(inputs) };
+        expand.multiply_into(set, panel, operand, width, (&mut row[left * PANEL..], PANEL), None);
     }
 }

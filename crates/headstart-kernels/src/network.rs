@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::buffer::Buffer;
 use crate::convolution::{Conv2d, check};
@@ -10,11 +9,12 @@ use crate::depthwise::DepthwiseConv2d;
 use crate::dispatch::{InstructionSet, chosen};
 use crate::error::KernelError;
 use crate::inverted_residual::InvertedResidual;
-use crate::shape::Shape;
+use crate::shape::{Shape, volume};
 
 /// One step of a frozen network.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "a network has tens of layers, and their weights are elsewhere")]
 pub enum Layer {
     /// Convolution.
     Conv2d(Conv2d),
@@ -104,6 +104,9 @@ pub struct Network {
     idle: Mutex<Vec<Scratch>>,
 }
 
+/// Floats that a map or a layer's scratch may have: a quarter of what can be addressed holds both maps and the scratch.
+const MOST: usize = isize::MAX as usize / 16;
+
 /// What one thread works in.
 #[derive(Debug, Default)]
 struct Scratch {
@@ -115,7 +118,8 @@ impl Network {
     /// Chains layers for inputs of one shape, on the widest instruction set of this machine.
     ///
     /// # Errors
-    /// [`KernelError::Channels`] or [`KernelError::TooSmall`] naming the layer.
+    /// [`KernelError::Channels`], [`KernelError::TooSmall`] or [`KernelError::TooLarge`] naming the layer;
+    /// [`KernelError::Invalid`] for an empty input.
     pub fn new(input: Shape, layers: Vec<Layer>) -> Result<Self, KernelError> {
         Self::for_instruction_set(input, layers, chosen())
     }
@@ -128,6 +132,9 @@ impl Network {
         if !InstructionSet::available().contains(&set) {
             return Err(KernelError::Invalid("this machine lacks the instruction set"));
         }
+        if input.len() > MOST {
+            return Err(KernelError::TooLarge { layer: 0, height: input.height, width: input.width });
+        }
         if input.is_empty() {
             return Err(KernelError::Invalid("an input without pixels or channels"));
         }
@@ -138,7 +145,12 @@ impl Network {
                 return Err(KernelError::Channels { layer: index, expected, found: shape.channels });
             }
             let too_small = KernelError::TooSmall { layer: index, height: shape.height, width: shape.width };
-            shape = layer.output(shape).ok_or(too_small)?;
+            let output = layer.output(shape).ok_or(too_small)?;
+            // Two maps and a layer's scratch can be addressed, so no later sum overflows.
+            if shape.len().max(output.len()).max(layer.scratch(shape)) > MOST {
+                return Err(KernelError::TooLarge { layer: index, height: shape.height, width: shape.width });
+            }
+            shape = output;
             shapes.push(shape);
         }
         Ok(Self { layers, shapes, set, idle: Mutex::new(Vec::new()) })
@@ -157,11 +169,20 @@ impl Network {
         self.shapes[layers]
     }
 
-    /// Bytes of buffers that `threads` threads work in.
-    pub fn scratch_bytes(&self, threads: usize) -> usize {
-        let map = self.shapes.iter().map(Shape::len).max().unwrap_or(0);
-        let layer = self.layers.iter().zip(&self.shapes).map(|(layer, shape)| layer.scratch(*shape)).max().unwrap_or(0);
-        (2 * map + layer) * 4 * threads
+    /// Bytes of buffers that `threads` threads work in when they run all layers.
+    pub fn peak_scratch_bytes(&self, threads: usize) -> usize {
+        let (map, layer) = self.scratch(0..self.layers.len());
+        volume(&[2 * map + layer, size_of::<f32>(), threads])
+    }
+
+    /// Floats of each of the two maps between layers, and of the scratch of the layer that needs most.
+    fn scratch(&self, range: Range<usize>) -> (usize, usize) {
+        let between = self.shapes.iter().take(range.end).skip(range.start + 1);
+        let layers = self.layers[range.clone()].iter().zip(&self.shapes[range]);
+        (
+            between.map(Shape::len).max().unwrap_or(0),
+            layers.map(|(layer, shape)| layer.scratch(*shape)).max().unwrap_or(0),
+        )
     }
 
     /// Runs layers `range` over `batch` pictures, `[B, H, W, C]` → `[B, H', W', C']`.
@@ -170,7 +191,7 @@ impl Network {
     /// however many threads there are.
     ///
     /// # Errors
-    /// [`KernelError::Range`] or [`KernelError::Length`].
+    /// [`KernelError::Range`], [`KernelError::Length`] or [`KernelError::Memory`].
     pub fn forward(
         &self,
         range: Range<usize>,
@@ -184,36 +205,32 @@ impl Network {
             return Err(KernelError::Range { start: range.start, end: range.end, layers });
         }
         let (from, to) = (self.shapes[range.start].len(), self.shapes[range.end].len());
-        check("the input", batch * from, input.len())?;
-        check("the output", batch * to, output.len())?;
+        check("the input", volume(&[batch, from]), input.len())?;
+        check("the output", volume(&[batch, to]), output.len())?;
         let threads = threads.clamp(1, batch.max(1));
+        let mut pictures = input.chunks_exact(from).zip(output.chunks_exact_mut(to));
+        let mut scratch = self.take(range.clone())?;
         if threads == 1 {
-            let mut scratch = self.take();
-            for (input, output) in input.chunks_exact(from).zip(output.chunks_exact_mut(to)) {
-                self.one(range.clone(), input, output, &mut scratch);
-            }
+            pictures.for_each(|(input, output)| self.one(range.clone(), input, output, &mut scratch));
             self.give(scratch);
             return Ok(());
         }
-        let outputs: Vec<Mutex<&mut [f32]>> = output.chunks_exact_mut(to).map(Mutex::new).collect();
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut scratch = self.take();
+        let others = (1..threads).map(|_| self.take(range.clone())).collect::<Result<Vec<_>, _>>()?;
+        // Whoever is free takes the next picture.
+        let pictures = Mutex::new(pictures.by_ref());
+        let work = |mut scratch: Scratch| {
             loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(output) = outputs.get(index) else { break };
-                // Each index is handed out once, so the lock is never contended.
-                if let Ok(mut output) = output.lock() {
-                    self.one(range.clone(), &input[index * from..][..from], &mut output, &mut scratch);
-                }
+                let next = pictures.lock().ok().and_then(|mut pictures| pictures.next());
+                let Some((input, output)) = next else { break };
+                self.one(range.clone(), input, output, &mut scratch);
             }
             self.give(scratch);
         };
         std::thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(work);
+            for scratch in others {
+                scope.spawn(|| work(scratch));
             }
-            work();
+            work(scratch);
         });
         Ok(())
     }
@@ -224,23 +241,26 @@ impl Network {
             output.copy_from_slice(input);
             return;
         }
-        let [mut here, mut there] = std::mem::take(&mut scratch.maps);
+        let Scratch { maps: [here, there], layer: scratch } = scratch;
+        let (mut here, mut there) = (here, there);
         for index in range.clone() {
             let (shape, result) = (self.shapes[index], self.shapes[index + 1]);
             let source = if index == range.start { input } else { &here[..shape.len()] };
-            if index + 1 == range.end {
-                self.layers[index].forward(self.set, shape, source, output, &mut scratch.layer);
-            } else {
-                there.grow(result.len());
-                self.layers[index].forward(self.set, shape, source, &mut there[..result.len()], &mut scratch.layer);
-                std::mem::swap(&mut here, &mut there);
-            }
+            let result = if index + 1 == range.end { &mut *output } else { &mut there[..result.len()] };
+            self.layers[index].forward(self.set, shape, source, result, scratch);
+            std::mem::swap(&mut here, &mut there);
         }
-        scratch.maps = [here, there];
     }
 
-    fn take(&self) -> Scratch {
-        self.idle.lock().ok().and_then(|mut idle| idle.pop()).unwrap_or_default()
+    /// Buffers for a range of layers: those of an earlier call where there are any.
+    fn take(&self, range: Range<usize>) -> Result<Scratch, KernelError> {
+        let mut scratch = self.idle.lock().ok().and_then(|mut idle| idle.pop()).unwrap_or_default();
+        let (map, layer) = self.scratch(range);
+        let [here, there] = &mut scratch.maps;
+        for (buffer, length) in [(here, map), (there, map), (&mut scratch.layer, layer)] {
+            buffer.grow(length).map_err(|_| KernelError::Memory { bytes: volume(&[length, size_of::<f32>()]) })?;
+        }
+        Ok(scratch)
     }
 
     fn give(&self, scratch: Scratch) {

@@ -12,15 +12,20 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Number of values.
+    /// Number of values, or `usize::MAX` when there are more.
     pub fn len(&self) -> usize {
-        self.height * self.width * self.channels
+        volume(&[self.height, self.width, self.channels])
     }
 
     /// Whether there is no value.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Product of sides, or `usize::MAX` when it is greater.
+pub(crate) fn volume(sides: &[usize]) -> usize {
+    if sides.contains(&0) { 0 } else { sides.iter().fold(1, |product: usize, side| product.saturating_mul(*side)) }
 }
 
 /// Zeros around a picture, in pixels.
@@ -40,6 +45,20 @@ impl Padding {
     /// The same on every side.
     pub fn symmetric(pixels: usize) -> Self {
         Self { top: pixels, bottom: pixels, left: pixels, right: pixels }
+    }
+
+    /// What [`PaddingRule::TensorFlowSame`] gives for `[rows, columns]` of input, kernel, stride and dilation.
+    ///
+    /// Along an axis: (⌈size / stride⌉ − 1) · stride + (kernel − 1) · dilation + 1 − size, but not less than 0; the
+    /// smaller half comes first. A side or step of 0 counts as 1.
+    pub fn tensorflow_same(input: [usize; 2], kernel: [usize; 2], stride: [usize; 2], dilation: [usize; 2]) -> Self {
+        let [rows, columns] = [0, 1].map(|axis| {
+            let stride = stride[axis].max(1);
+            let span = kernel[axis].saturating_sub(1).saturating_mul(dilation[axis]).saturating_add(1);
+            let steps = input[axis].div_ceil(stride).max(1) - 1;
+            (steps * stride).saturating_add(span).saturating_sub(input[axis])
+        });
+        Self { top: rows / 2, bottom: rows - rows / 2, left: columns / 2, right: columns - columns / 2 }
     }
 }
 
@@ -62,8 +81,15 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// Whether every number is in range: sums and products of a few of them cannot overflow.
     pub(crate) fn is_usable(&self) -> bool {
-        self.kernel.iter().chain(&self.stride).chain(&self.dilation).all(|number| *number > 0)
+        const MOST: usize = 1 << 15;
+        let padding = match self.padding {
+            PaddingRule::Explicit(Padding { top, bottom, left, right }) => [top, bottom, left, right],
+            PaddingRule::TensorFlowSame => [0; 4],
+        };
+        let mut sides = self.kernel.iter().chain(&self.stride).chain(&self.dilation);
+        sides.all(|number| (1..=MOST).contains(number)) && padding.iter().all(|pixels| *pixels <= MOST)
     }
 
     /// Pixels that the kernel spans along an axis.
@@ -75,11 +101,7 @@ impl Window {
         match self.padding {
             PaddingRule::Explicit(padding) => padding,
             PaddingRule::TensorFlowSame => {
-                let [rows, columns] = [(0, height), (1, width)].map(|(axis, length)| {
-                    let stride = self.stride[axis];
-                    ((length.div_ceil(stride).max(1) - 1) * stride + self.span(axis)).saturating_sub(length)
-                });
-                Padding { top: rows / 2, bottom: rows - rows / 2, left: columns / 2, right: columns - columns / 2 }
+                Padding::tensorflow_same([height, width], self.kernel, self.stride, self.dilation)
             }
         }
     }
@@ -107,6 +129,12 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// Whether the upper bound is not below the lower one.
+    pub(crate) fn is_usable(self) -> bool {
+        let (low, high) = self.bounds();
+        low <= high
+    }
+
     /// Lower and upper bound.
     pub(crate) fn bounds(self) -> (f32, f32) {
         match self {

@@ -6,19 +6,57 @@ use crate::simd::{Portable, Vector};
 /// Columns of a packed panel of weights, whatever the instruction set.
 pub(crate) const PANEL: usize = 32;
 
-/// C[rows][columns] = clamp(Σ over taps t and inputs k of A[row · lda + taps[t] + k] · B[t · depth + k][column] + bias + residual).
+/// The runs of values that one row of a product reads: a grid of `groups` × `members` runs.
+///
+/// Strides are in floats, from where the row begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taps {
+    pub(crate) groups: usize,
+    pub(crate) group_stride: usize,
+    pub(crate) members: usize,
+    pub(crate) member_stride: usize,
+    /// Values a run.
+    pub(crate) depth: usize,
+    /// Values of the very last run, which may be shorter.
+    pub(crate) last_depth: usize,
+}
+
+impl Taps {
+    /// One run.
+    pub(crate) fn single(depth: usize) -> Self {
+        Self { groups: 1, group_stride: 0, members: 1, member_stride: 0, depth, last_depth: depth }
+    }
+
+    fn depth_of(&self, group: usize, member: usize) -> usize {
+        if group + 1 == self.groups && member + 1 == self.members { self.last_depth } else { self.depth }
+    }
+
+    /// Values read in all.
+    pub(crate) fn inputs(&self) -> usize {
+        (self.groups * self.members - 1) * self.depth + self.last_depth
+    }
+
+    /// Floats from where the row begins to the end of the run that reaches farthest.
+    pub(crate) fn reach(&self) -> usize {
+        let runs = (0..self.groups).flat_map(|group| (0..self.members).map(move |member| (group, member)));
+        runs.map(|(group, member)| {
+            group * self.group_stride + member * self.member_stride + self.depth_of(group, member)
+        })
+        .max()
+        .unwrap_or(0)
+    }
+}
+
+/// C[rows][columns] = clamp(Σ over runs t and values k of A[row · lda + t + k] · B[input][column] + bias + residual).
 ///
 /// # Safety
-/// `a` must be valid for every row and tap, `b` for `taps.len() · depth` rows of [`PANEL`] floats, `bias` for [`PANEL`]
+/// There must be at least one run and no run may be empty. `a` must be valid for every row and run, `b` for `taps.inputs()` rows of [`PANEL`] floats, `bias` for [`PANEL`]
 /// floats, `c` and a non-null `residual` for every row and column.
 #[derive(Clone, Copy)]
-pub(crate) struct Tile<'a> {
+pub(crate) struct Tile {
     pub(crate) a: *const f32,
     pub(crate) lda: usize,
-    /// Where each tap begins, relative to its row, in floats.
-    pub(crate) taps: &'a [usize],
-    /// Inputs a tap.
-    pub(crate) depth: usize,
+    pub(crate) taps: Taps,
     pub(crate) b: *const f32,
     pub(crate) bias: *const f32,
     pub(crate) c: *mut f32,
@@ -54,25 +92,44 @@ pub(crate) fn pack_bias(bias: &[f32]) -> Buffer {
 /// See [`Tile`]; the caller has the instruction set of `T`.
 #[inline(always)]
 unsafe fn sums<T: Vector, const R: usize, const V: usize>(tile: &Tile, column: usize, columns: usize) {
-    // SAFETY: every pointer stays within what the caller of the tile vouches for: rows < R, k < depth, lanes < PANEL for
+    // SAFETY: every pointer stays within what the caller of the tile vouches for: rows < R, k < the run's depth, lanes < PANEL for
     // weights and bias, and `count` lanes for results and residual.
     unsafe {
         let mut sums = [[T::splat(0.0); V]; R];
         let mut b = tile.b.add(column);
-        for tap in tile.taps {
-            let a = tile.a.add(*tap);
-            for k in 0..tile.depth {
+        // Loops that test at their end: with a path round them the compiler keeps the sums twice and spills them.
+        let taps = tile.taps;
+        let (mut start, mut member, mut left) = (tile.a, 0, taps.groups * taps.members);
+        loop {
+            left -= 1;
+            let mut a = start;
+            let mut depth = if left == 0 { taps.last_depth } else { taps.depth };
+            loop {
                 let mut weights = [T::splat(0.0); V];
                 for (j, weight) in weights.iter_mut().enumerate() {
                     *weight = T::load(b.add(j * T::LANES));
                 }
                 for (i, row) in sums.iter_mut().enumerate() {
-                    let value = T::splat(*a.add(i * tile.lda + k));
+                    let value = T::splat(*a.add(i * tile.lda));
                     for (sum, weight) in row.iter_mut().zip(weights) {
                         *sum = value.multiply_add(weight, *sum);
                     }
                 }
+                a = a.add(1);
                 b = b.add(PANEL);
+                depth -= 1;
+                if depth == 0 {
+                    break;
+                }
+            }
+            if left == 0 {
+                break;
+            }
+            member += 1;
+            start = start.wrapping_add(taps.member_stride);
+            if member == taps.members {
+                member = 0;
+                start = start.wrapping_add(taps.group_stride).wrapping_sub(taps.members * taps.member_stride);
             }
         }
         let (low, high) = (T::splat(tile.low), T::splat(tile.high));
