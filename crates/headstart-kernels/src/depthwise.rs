@@ -7,7 +7,7 @@ use crate::convolution::{UNUSABLE, check};
 use crate::dispatch::{InstructionSet, run_row};
 use crate::error::KernelError;
 use crate::shape::{Activation, PaddingRule, Shape, Window, volume};
-use crate::simd::{Portable, Vector};
+use crate::simd::{Baseline, Vector};
 use crate::tile::{PANEL, pack_bias};
 
 /// What a depthwise convolution does.
@@ -185,7 +185,7 @@ macro_rules! instruction_set {
 instruction_set!(row_avx512, #[target_feature(enable = "avx512f")], std::arch::x86_64::__m512);
 #[cfg(target_arch = "x86_64")]
 instruction_set!(row_avx2, #[target_feature(enable = "avx2,fma")], std::arch::x86_64::__m256);
-instruction_set!(row_portable, , Portable);
+instruction_set!(row_portable, , Baseline);
 
 impl DepthwiseConv2d {
     /// Packs a depthwise convolution; `weights` `[rows, columns, channels]` row-major, `bias` `[channels]`.

@@ -42,18 +42,17 @@ impl InstructionSet {
     }
 }
 
-static CHOSEN: LazyLock<InstructionSet> = LazyLock::new(|| {
-    let available = InstructionSet::available();
-    let asked = std::env::var("HEADSTART_ISA").ok();
-    available
-        .iter()
-        .copied()
-        .find(|set| Some(set.name()) == asked.as_deref())
-        .or(available.last().copied())
-        .unwrap_or(InstructionSet::Portable)
-});
+static CHOSEN: LazyLock<InstructionSet> =
+    LazyLock::new(|| choose(std::env::var("HEADSTART_ISA").ok().as_deref(), &InstructionSet::available()));
 
-/// Name of the instruction set in use: the widest there is, or the one that `HEADSTART_ISA` names.
+/// The one that is asked for if there is one of that name, else the widest.
+fn choose(asked: Option<&str>, available: &[InstructionSet]) -> InstructionSet {
+    let named = available.iter().find(|set| Some(set.name()) == asked);
+    named.or(available.last()).copied().unwrap_or(InstructionSet::Portable)
+}
+
+/// Name of the instruction set in use: the widest there is, or a lower one that the variable `HEADSTART_ISA` names
+/// (`portable`, `avx2`, `avx512`).
 pub fn instruction_set() -> &'static str {
     chosen().name()
 }
@@ -93,5 +92,19 @@ pub(crate) unsafe fn run_row(set: InstructionSet, row: &Row<'_>) {
             InstructionSet::Avx2 => crate::depthwise::row_avx2(row),
             _ => crate::depthwise::row_portable(row),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_lowers_the_instruction_set_but_never_raises_it() {
+        let narrow = [InstructionSet::Portable, InstructionSet::Avx2];
+        assert_eq!(choose(None, &narrow), InstructionSet::Avx2);
+        assert_eq!(choose(Some("portable"), &narrow), InstructionSet::Portable);
+        assert_eq!(choose(Some("avx512"), &narrow), InstructionSet::Avx2);
+        assert_eq!(choose(Some("neon"), &narrow), InstructionSet::Avx2);
     }
 }

@@ -64,8 +64,9 @@ impl InvertedResidual {
         if !project.is_pointwise() || project.spec.in_channels != hidden {
             return Err(KernelError::Invalid("the projection must be a 1×1 convolution from the depthwise channels"));
         }
-        if residual && (project.spec.out_channels != inputs || depthwise.spec.stride != [1, 1]) {
-            return Err(KernelError::Invalid("a residual needs stride 1 and as many results as inputs"));
+        let keeps_shape = depthwise.spec.window().keeps_size() && project.spec.out_channels == inputs;
+        if residual && !keeps_shape {
+            return Err(KernelError::Invalid("a residual needs a result of the shape of the input"));
         }
         Ok(Self { expand, depthwise, project, residual })
     }
@@ -75,11 +76,7 @@ impl InvertedResidual {
     }
 
     pub(crate) fn output(&self, input: Shape) -> Option<Shape> {
-        let output = self.depthwise.output(input)?;
-        if self.residual && (output.height, output.width) != (input.height, input.width) {
-            return None;
-        }
-        Some(Shape { channels: self.project.spec.out_channels, ..output })
+        Some(Shape { channels: self.project.spec.out_channels, ..self.depthwise.output(input)? })
     }
 
     fn schedule(&self, input: Shape) -> Schedule {

@@ -106,6 +106,17 @@ impl Window {
         }
     }
 
+    /// Whether the result of any input is as high and wide as the input.
+    pub(crate) fn keeps_size(&self) -> bool {
+        let fills = match self.padding {
+            PaddingRule::TensorFlowSame => true,
+            PaddingRule::Explicit(padding) => {
+                padding.top + padding.bottom + 1 == self.span(0) && padding.left + padding.right + 1 == self.span(1)
+            }
+        };
+        self.stride == [1, 1] && fills
+    }
+
     /// Rows and columns of the result; `None` when the kernel does not fit into the padded input.
     pub(crate) fn output(&self, height: usize, width: usize) -> Option<(usize, usize)> {
         let padding = self.padding(height, width);
@@ -165,5 +176,21 @@ mod tests {
         let window = Window { kernel: [5; 2], stride: [1; 2], dilation: [1; 2], padding };
         assert_eq!(window.output(4, 9), None);
         assert_eq!(window.output(5, 9), Some((1, 5)));
+    }
+
+    #[test]
+    fn only_padding_as_wide_as_the_kernel_keeps_the_size() {
+        let window = |padding, stride| Window { kernel: [3; 2], stride: [stride; 2], dilation: [2; 2], padding };
+        assert!(window(PaddingRule::Explicit(Padding::symmetric(2)), 1).keeps_size());
+        assert!(!window(PaddingRule::Explicit(Padding::symmetric(1)), 1).keeps_size());
+        assert!(window(PaddingRule::TensorFlowSame, 1).keeps_size());
+        assert!(!window(PaddingRule::TensorFlowSame, 2).keeps_size());
+    }
+
+    #[test]
+    fn a_volume_that_cannot_be_counted_is_the_greatest() {
+        assert_eq!(volume(&[usize::MAX / 2, 3]), usize::MAX);
+        assert_eq!(volume(&[usize::MAX, usize::MAX, 0]), 0);
+        assert_eq!(volume(&[2, 3, 4]), 24);
     }
 }

@@ -1,5 +1,8 @@
 //! The few vector operations that the kernels need, for each instruction set.
 
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
 /// A vector register of `LANES` floats.
 ///
 /// # Safety
@@ -21,11 +24,21 @@ pub(crate) trait Vector: Copy {
     unsafe fn clamp(self, low: Self, high: Self) -> Self;
 }
 
-/// Four floats in plain code: runs everywhere, and compilers turn it into the baseline's vectors.
+/// What every machine of the target has.
+#[cfg(target_arch = "x86_64")]
+pub(crate) type Baseline = std::arch::x86_64::__m128;
+
+/// What every machine of the target has.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) type Baseline = Portable;
+
+/// Four floats in plain code: runs everywhere, and compilers turn most of it into the baseline's vectors.
+#[cfg(any(test, not(target_arch = "x86_64")))]
 #[derive(Clone, Copy)]
 #[repr(C, align(16))]
 pub(crate) struct Portable([f32; 4]);
 
+#[cfg(any(test, not(target_arch = "x86_64")))]
 impl Vector for Portable {
     const LANES: usize = 4;
 
@@ -98,119 +111,66 @@ impl Vector for Portable {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::Vector;
-    use std::arch::x86_64::*;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    impl Vector for __m512 {
-        const LANES: usize = 16;
+    /// The first lanes of a vector.
+    fn lanes<T: Vector>(vector: T, count: usize) -> Vec<f32> {
+        let mut stored = vec![-7.0; T::LANES + 1];
+        // SAFETY: the caller has checked the instruction set; there is room for every lane.
+        unsafe { vector.store_first(stored.as_mut_ptr(), count) };
+        assert!(stored[count..].iter().all(|lane| *lane == -7.0), "lanes beyond {count} were written");
+        stored.truncate(count);
+        stored
+    }
 
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self {
-            // SAFETY: the caller has AVX-512F.
-            unsafe { _mm512_set1_ps(value) }
-        }
-
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            // SAFETY: the caller has AVX-512F and 16 valid floats.
-            unsafe { _mm512_loadu_ps(from) }
-        }
-
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            // SAFETY: as for `load`.
-            unsafe { _mm512_storeu_ps(to, self) }
-        }
-
-        #[inline(always)]
-        unsafe fn load_first(from: *const f32, count: usize) -> Self {
-            // SAFETY: masked lanes are not touched.
-            unsafe { _mm512_maskz_loadu_ps(((1u32 << count) - 1) as u16, from) }
-        }
-
-        #[inline(always)]
-        unsafe fn store_first(self, to: *mut f32, count: usize) {
-            // SAFETY: masked lanes are not touched.
-            unsafe { _mm512_mask_storeu_ps(to, ((1u32 << count) - 1) as u16, self) }
-        }
-
-        #[inline(always)]
-        unsafe fn add(self, other: Self) -> Self {
-            // SAFETY: the caller has AVX-512F.
-            unsafe { _mm512_add_ps(self, other) }
-        }
-
-        #[inline(always)]
-        unsafe fn multiply_add(self, a: Self, b: Self) -> Self {
-            // SAFETY: the caller has AVX-512F.
-            unsafe { _mm512_fmadd_ps(self, a, b) }
-        }
-
-        #[inline(always)]
-        unsafe fn clamp(self, low: Self, high: Self) -> Self {
-            // SAFETY: the caller has AVX-512F. The second operand wins when one is NaN, so a NaN passes through.
-            unsafe { _mm512_min_ps(high, _mm512_max_ps(low, self)) }
+    /// # Safety
+    /// The machine must have the instruction set of `T`.
+    unsafe fn check_vector<T: Vector>() {
+        let values: Vec<f32> = (0..T::LANES).map(|lane| lane as f32 * 1.25 - 3.0).collect();
+        // SAFETY: the caller has the instruction set; pointers are to slices of enough lanes.
+        unsafe {
+            let all = T::load(values.as_ptr());
+            for count in 0..=T::LANES {
+                // A slice of its own, so that a read beyond its end is one that the sanitizers see.
+                let few = values[..count].to_vec();
+                let mut expected = few.clone();
+                expected.resize(T::LANES, 0.0);
+                assert_eq!(lanes(T::load_first(few.as_ptr(), count), T::LANES), expected);
+                assert_eq!(lanes(all, count), few);
+            }
+            let mut stored = vec![0.0; T::LANES];
+            all.store(stored.as_mut_ptr());
+            assert_eq!(stored, values);
+            let sums: Vec<f32> = values.iter().map(|value| value + 2.0).collect();
+            assert_eq!(lanes(all.add(T::splat(2.0)), T::LANES), sums);
+            // These products are exact, so it does not matter whether they are rounded.
+            let products: Vec<f32> = values.iter().map(|value| value * 2.0 + 0.5).collect();
+            assert_eq!(lanes(all.multiply_add(T::splat(2.0), T::splat(0.5)), T::LANES), products);
+            let clamped: Vec<f32> = values.iter().map(|value| value.clamp(-1.0, 1.0)).collect();
+            assert_eq!(lanes(all.clamp(T::splat(-1.0), T::splat(1.0)), T::LANES), clamped);
+            let nan = T::splat(f32::NAN).clamp(T::splat(0.0), T::splat(6.0));
+            assert!(lanes(nan, T::LANES).iter().all(|lane| lane.is_nan()));
         }
     }
 
-    /// All bits set in the first `count` of eight lanes.
-    #[inline(always)]
-    unsafe fn mask(count: usize) -> __m256i {
-        // SAFETY: the caller has AVX2.
-        unsafe { _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)) }
-    }
-
-    impl Vector for __m256 {
-        const LANES: usize = 8;
-
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self {
-            // SAFETY: the caller has AVX2.
-            unsafe { _mm256_set1_ps(value) }
-        }
-
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            // SAFETY: the caller has AVX2 and 8 valid floats.
-            unsafe { _mm256_loadu_ps(from) }
-        }
-
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            // SAFETY: as for `load`.
-            unsafe { _mm256_storeu_ps(to, self) }
-        }
-
-        #[inline(always)]
-        unsafe fn load_first(from: *const f32, count: usize) -> Self {
-            // SAFETY: masked lanes are not touched.
-            unsafe { _mm256_maskload_ps(from, mask(count)) }
-        }
-
-        #[inline(always)]
-        unsafe fn store_first(self, to: *mut f32, count: usize) {
-            // SAFETY: masked lanes are not touched.
-            unsafe { _mm256_maskstore_ps(to, mask(count), self) }
-        }
-
-        #[inline(always)]
-        unsafe fn add(self, other: Self) -> Self {
-            // SAFETY: the caller has AVX2.
-            unsafe { _mm256_add_ps(self, other) }
-        }
-
-        #[inline(always)]
-        unsafe fn multiply_add(self, a: Self, b: Self) -> Self {
-            // SAFETY: the caller has FMA.
-            unsafe { _mm256_fmadd_ps(self, a, b) }
-        }
-
-        #[inline(always)]
-        unsafe fn clamp(self, low: Self, high: Self) -> Self {
-            // SAFETY: the caller has AVX2. The second operand wins when one is NaN, so a NaN passes through.
-            unsafe { _mm256_min_ps(high, _mm256_max_ps(low, self)) }
+    #[test]
+    fn every_vector_has_the_same_meaning() {
+        // SAFETY: plain code; SSE2 is part of x86-64; the others are asked for first.
+        unsafe {
+            check_vector::<Portable>();
+            check_vector::<Baseline>();
+            #[cfg(target_arch = "x86_64")]
+            {
+                use std::arch::x86_64::{__m256, __m512};
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    check_vector::<__m256>();
+                }
+                if is_x86_feature_detected!("avx512f") {
+                    check_vector::<__m512>();
+                }
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The implicit-GEMM tile: rows of a picture times a packed panel of weights, read in place tap by tap.
 
 use crate::buffer::Buffer;
-use crate::simd::{Portable, Vector};
+use crate::simd::{Baseline, Vector};
 
 /// Columns of a packed panel of weights, whatever the instruction set.
 pub(crate) const PANEL: usize = 32;
@@ -200,4 +200,4 @@ macro_rules! instruction_set {
 instruction_set!(rows_avx512, tile_avx512, #[target_feature(enable = "avx512f")], std::arch::x86_64::__m512, 14, 1 2 3 4 5 6 7 8 9 10 11 12 13);
 #[cfg(target_arch = "x86_64")]
 instruction_set!(rows_avx2, tile_avx2, #[target_feature(enable = "avx2,fma")], std::arch::x86_64::__m256, 6, 1 2 3 4 5);
-instruction_set!(rows_portable, tile_portable, , Portable, 6, 1 2 3 4 5);
+instruction_set!(rows_portable, tile_portable, , Baseline, 6, 1 2 3 4 5);
