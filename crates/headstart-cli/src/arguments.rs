@@ -21,7 +21,7 @@ pub(crate) enum Command {
     /// Score a bundle on labelled photos
     Evaluate(Evaluate),
     /// Compute one part of the frozen features, for a job array
-    Extract(Extract),
+    Extract(Box<Extract>),
     /// Show what a weight file or a bundle holds
     Inspect(Inspect),
     /// List backbones, tasks, weight formats or data set layouts

@@ -1,4 +1,5 @@
 //! Image folders as people really have them.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 use std::collections::BTreeSet;
 use std::fs;

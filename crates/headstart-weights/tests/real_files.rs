@@ -1,4 +1,5 @@
 //! Files that torch wrote (`fixtures/formats/make.py`), files as they are published, and files that mean harm.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

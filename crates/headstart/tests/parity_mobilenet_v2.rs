@@ -1,4 +1,5 @@
 //! MobileNetV2 through real files against torchvision and timm: see `fixtures/parity/mobilenet_v2`.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 use std::path::{Path, PathBuf};
 

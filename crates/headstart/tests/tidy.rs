@@ -1,4 +1,5 @@
 //! The laws of ARCHITECTURE.md that the compiler does not see.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -27,7 +27,7 @@ impl Draws {
     }
 
     pub(super) fn below(&mut self, bound: usize) -> usize {
-        (self.bits() >> 32) as usize * bound >> 32
+        ((self.bits() >> 32) as usize * bound) >> 32
     }
 
     /// Whether something of this probability happens.

@@ -156,8 +156,8 @@ impl Machine<'_> {
                 0x95 => drop(self.take::<8>()?), // FRAME
                 b'.' => return self.pop(),       // STOP
                 b'(' => self.marks.push(self.stack.len()),
-                b'0' => drop(self.pop()?),     // POP
-                b'1' => drop(self.to_mark()?), // POP_MARK
+                b'0' => drop(self.pop()?),         // POP
+                b'1' => drop(self.pop_to_mark()?), // POP_MARK
                 b'2' => {
                     let top = self.top()?;
                     self.stack.push(top);
@@ -217,11 +217,11 @@ impl Machine<'_> {
                 b']' | 0x8f => self.push(Value::List(Vec::new()))?, // a set is read as a list
                 b')' => self.push(Value::Tuple(Vec::new()))?,
                 b't' => {
-                    let items = self.to_mark()?;
+                    let items = self.pop_to_mark()?;
                     self.push(Value::Tuple(items))?;
                 }
                 b'l' => {
-                    let items = self.to_mark()?;
+                    let items = self.pop_to_mark()?;
                     self.push(Value::List(items))?;
                 }
                 0x85..=0x87 => {
@@ -229,7 +229,7 @@ impl Machine<'_> {
                     self.push(Value::Tuple(items))?;
                 }
                 b'd' => {
-                    let pairs = paired(&self.to_mark()?)?;
+                    let pairs = paired(&self.pop_to_mark()?)?;
                     self.push(Value::Dict(pairs))?;
                 }
                 b'a' => {
@@ -237,7 +237,7 @@ impl Machine<'_> {
                     self.append(vec![item])?;
                 }
                 b'e' | 0x90 => {
-                    let items = self.to_mark()?;
+                    let items = self.pop_to_mark()?;
                     self.append(items)?;
                 }
                 b's' => {
@@ -245,7 +245,7 @@ impl Machine<'_> {
                     self.set(&pair)?;
                 }
                 b'u' => {
-                    let items = self.to_mark()?;
+                    let items = self.pop_to_mark()?;
                     self.set(&items)?;
                 }
                 b'c' => {
@@ -357,7 +357,7 @@ impl Machine<'_> {
         Ok(self.stack.split_off(self.stack.len() - count))
     }
 
-    fn to_mark(&mut self) -> Step<Vec<Id>> {
+    fn pop_to_mark(&mut self) -> Step<Vec<Id>> {
         let mark = self.marks.pop().ok_or(PickleError::Malformed("it has no mark to go back to"))?;
         if mark > self.stack.len() {
             return Err(PickleError::Malformed("it has no mark to go back to"));

@@ -14,6 +14,9 @@ use crate::name_map::NameMap;
 use crate::nn::{NormStatistics, Padding};
 use crate::parameters::{ParameterSpec, Parameters};
 
+/// Layers of the frozen form of one stage.
+pub type StageLayers = Vec<Layer>;
+
 /// All that is known of one architecture.
 pub struct BackboneSpec {
     /// Registry name.
@@ -37,7 +40,7 @@ pub struct BackboneSpec {
     /// Channels after the last stage.
     pub channels: fn(&Variant) -> usize,
     /// Layers of the frozen form, one list a stage.
-    pub frozen: fn(&Variant, &Parameters, &Conventions) -> Result<Vec<Vec<Layer>>>,
+    pub frozen: fn(&Variant, &Parameters, &Conventions) -> Result<Vec<StageLayers>>,
     /// Trainable form.
     pub trainable: fn(&Variant, &Parameters, &Conventions, &Device) -> Result<Backbone>,
 }

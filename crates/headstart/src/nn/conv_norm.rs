@@ -249,3 +249,77 @@ impl BatchNorm {
 fn moved(running: Tensor<1>, batch: Tensor<1>) -> Tensor<1> {
     running.detach().mul_scalar(1.0 - MOMENTUM).add(batch.mul_scalar(MOMENTUM))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::named::values;
+    use crate::random::Stream;
+
+    fn layer(device: &Device) -> ConvNorm {
+        let spec = ConvNormSpec { inputs: 3, outputs: 4, kernel: 3, stride: 2, depthwise: false, relu6: true };
+        let family = NormPadding { padding: Padding::Tensorflow, epsilon: 1e-3 };
+        let parameters = Parameters::initialize(&spec.parameters("layer"), 5);
+        ConvNorm::load(spec, family, &parameters, "layer", device).unwrap()
+    }
+
+    fn picture(device: &Device) -> Tensor<4> {
+        let mut stream = Stream::new(1, "picture", &[]);
+        let values: Vec<f32> = (0..2 * 3 * 7 * 7).map(|_| stream.normal() + 0.5).collect();
+        Tensor::<1>::from_floats(values.as_slice(), device).reshape([2, 3, 7, 7])
+    }
+
+    /// Σ output · i / n: a loss under which the mean that the normalization removes is not all there is.
+    fn loss(layer: &ConvNorm, input: Tensor<4>) -> Tensor<1> {
+        let output = layer.forward(input, NormStatistics::Batch).flatten::<1>(0, 3);
+        let count = output.dims()[0];
+        let weights: Vec<f32> = (0..count).map(|index| index as f32 / count as f32).collect();
+        (output.clone() * Tensor::from_floats(weights.as_slice(), &output.device())).sum()
+    }
+
+    #[test]
+    fn gradients_through_batch_statistics_agree_with_finite_differences() {
+        let device = Device::default().autodiff();
+        let layer = layer(&device);
+        let input = picture(&device);
+        let gradients = loss(&layer, input.clone()).backward();
+        let analytic = values(layer.weight.val().grad(&gradients).unwrap());
+        let shape = layer.weight.dims();
+        let weights = values(layer.weight.val());
+        let at = |index: usize, step: f32| -> f64 {
+            let mut moved = weights.clone();
+            moved[index] += step;
+            let mut other = layer.clone();
+            other.weight = Param::from_tensor(Tensor::<1>::from_floats(moved.as_slice(), &device).reshape(shape));
+            f64::from(loss(&other, input.clone()).into_scalar::<f32>())
+        };
+        let largest = analytic.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+        for index in (0..weights.len()).step_by(7) {
+            let step = 2e-3;
+            let numeric = (at(index, step) - at(index, -step)) / (2.0 * f64::from(step));
+            let difference = (numeric - f64::from(analytic[index])).abs();
+            assert!(difference < 0.03 * f64::from(largest), "{index}: {numeric} against {}", analytic[index]);
+        }
+    }
+
+    #[test]
+    fn running_statistics_come_to_be_those_of_the_batch_and_stay_when_fixed() {
+        let device = Device::default().autodiff();
+        let layer = layer(&device);
+        let input = picture(&device);
+        let before = values(layer.norm.mean.value());
+        let fixed = values(layer.forward(input.clone(), NormStatistics::Fixed));
+        assert_eq!(values(layer.norm.mean.value()), before, "fixed statistics moved");
+        for _ in 0..100 {
+            layer.forward(input.clone(), NormStatistics::Batch);
+        }
+        let batch = values(layer.forward(input.clone(), NormStatistics::Batch));
+        let after = values(layer.valid().forward(input.inner(), NormStatistics::Fixed));
+        let distance = |other: &[f32]| {
+            batch.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0f32, |most, next| most.max(next))
+        };
+        // 32 values a channel: the unbiased variance is 1/31 larger.
+        assert!(distance(&after) < 0.1, "{}", distance(&after));
+        assert!(distance(&fixed) > 0.3, "the test would pass without any statistics");
+    }
+}
