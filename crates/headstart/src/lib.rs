@@ -32,3 +32,8 @@ pub use headstart_weights as weights;
 pub use recipe::{Freeze, HeadRecipe, Phase, Recipe};
 pub use run::{Report, RunOptions, run};
 pub use train::observer::{Control, Event, Observer, Silent};
+
+/// The examples of the README are compiled, so that they stay true.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

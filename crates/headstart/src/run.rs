@@ -138,7 +138,7 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
     for phase in &recipe.phases {
         frozen_depth(&pretrained, &phase.freeze)?; // a misspelt stage is told before any work
     }
-    let task = T::open(recipe, options.threads, &options.stop, observer)?;
+    let task = T::open(recipe, options, observer)?;
     seconds.scan = started.elapsed().as_secs_f64();
 
     let data_digest = data_digest(&task);
@@ -293,7 +293,7 @@ pub(crate) fn extract_task<T: Task>(
     }
     thread_pool(options.threads)?.install(|| {
         let pretrained = open_weights(recipe, observer)?;
-        let task = T::open(recipe, options.threads, &options.stop, observer)?;
+        let task = T::open(recipe, options, observer)?;
         let freeze = recipe.phases.first().map_or(Freeze::Backbone, |phase| phase.freeze.clone());
         let depth = frozen_depth(&pretrained, &freeze)?;
         let backbone = &pretrained.parameters;

@@ -1,7 +1,7 @@
 //! Features of frozen stages, computed once. Knows digests and features, no labels.
 //!
-//! A feature set (one part of the data, one view, one depth) is a folder named by its [`key`]; in it lie shards of
-//! [`SHARD_EXAMPLES`] examples, each a pure function of its name, published atomically. So a kill, a second process or
+//! A feature set (one part of the data, one view, one depth) is a folder named by its key; in it lie shards of
+//! a few dozen examples, each a pure function of its name, published atomically. So a kill, a second process or
 //! another machine can only ever add finished shards.
 
 pub(crate) mod extract;
@@ -31,6 +31,11 @@ pub struct CacheFolder {
 }
 
 impl CacheFolder {
+    /// A folder with the usual limit.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), limit: DEFAULT_LIMIT }
+    }
+
     /// `HEADSTART_CACHE`, else `headstart` in the user's cache folder (`XDG_CACHE_HOME` or `~/.cache`), else a folder in
     /// the system's temporary one. `HEADSTART_CACHE_LIMIT` sets the limit in MiB (default 10 240).
     pub fn from_environment() -> Self {

@@ -3,7 +3,6 @@
 pub mod image_classification;
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{Device, Tensor};
 use headstart_data::augmentation::Augmentation;
@@ -97,7 +96,7 @@ pub trait Task: Sized + Sync {
     ///
     /// # Errors
     /// When the data set cannot be used at all; single bad examples are reported to the observer and left out.
-    fn open(recipe: &Recipe, threads: usize, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Self>;
+    fn open(recipe: &Recipe, options: &RunOptions, observer: &mut dyn Observer) -> Result<Self>;
 
     /// Class names in the order of the outputs.
     fn labels(&self) -> &[String];

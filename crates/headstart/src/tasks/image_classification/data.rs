@@ -1,7 +1,7 @@
 //! An image folder, scanned and split.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use headstart_data::preprocess::Preprocess;
 use headstart_data::scan::{Scan, ScanMemo, scan};
 use headstart_data::split::{SplitRule, split};
 
-use crate::cache::CacheFolder;
 use crate::error::{Error, Result};
 use crate::recipe::{Recipe, Validation};
+use crate::run::RunOptions;
 use crate::tasks::{Part, View};
 use crate::train::observer::{Event, Observer, Work};
 
@@ -38,17 +38,12 @@ impl ImageExamples {
     ///
     /// # Errors
     /// [`Error::Data`] when there is nothing to learn from.
-    pub(crate) fn open(
-        recipe: &Recipe,
-        threads: usize,
-        stop: &AtomicBool,
-        observer: &mut dyn Observer,
-    ) -> Result<Self> {
+    pub(crate) fn open(recipe: &Recipe, options: &RunOptions, observer: &mut dyn Observer) -> Result<Self> {
         let mut listing = layouts::open(&recipe.data)?;
         if let Validation::Folder(folder) = &recipe.validation {
             add_validation_folder(&mut listing, folder)?;
         }
-        let scanned = watched_scan(&listing, threads, stop, observer)?;
+        let scanned = watched_scan(&listing, options, observer)?;
         let fraction = match recipe.validation {
             Validation::Fraction(fraction) => fraction,
             Validation::Folder(_) => 0.0,
@@ -150,8 +145,9 @@ impl ImageExamples {
 }
 
 /// Scans on other threads while this one tells the observer how far it is.
-fn watched_scan(listing: &Listing, threads: usize, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Scan> {
-    let memo = ScanMemo::open(CacheFolder::from_environment().scan_memo());
+fn watched_scan(listing: &Listing, options: &RunOptions, observer: &mut dyn Observer) -> Result<Scan> {
+    let memo = ScanMemo::open(options.cache.scan_memo());
+    let (threads, stop) = (options.threads, options.stop.as_ref());
     let done = AtomicUsize::new(0);
     let total = listing.examples.len();
     let scanned = std::thread::scope(|scope| {

@@ -7,8 +7,6 @@ mod data;
 mod head;
 mod loss;
 
-use std::sync::atomic::AtomicBool;
-
 use burn::tensor::{Device, Tensor};
 use headstart_data::layouts;
 use headstart_data::preprocess::Preprocess;
@@ -21,7 +19,7 @@ use crate::error::Result;
 use crate::features::FeatureLayout;
 use crate::parameters::{ParameterSpec, Parameters};
 use crate::recipe::{HeadRecipe, Output, Recipe};
-use crate::run;
+use crate::run::{self, RunOptions};
 use crate::train::observer::Observer;
 
 /// The registry row.
@@ -45,8 +43,8 @@ impl Task for ImageClassification {
 
     type Head = ClassificationHead;
 
-    fn open(recipe: &Recipe, threads: usize, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Self> {
-        let examples = ImageExamples::open(recipe, threads, stop, observer)?;
+    fn open(recipe: &Recipe, options: &RunOptions, observer: &mut dyn Observer) -> Result<Self> {
+        let examples = ImageExamples::open(recipe, options, observer)?;
         if recipe.head.output == Output::Sigmoid && examples.classes().len() != 2 {
             return Err(crate::Error::Recipe {
                 reason: format!("one sigmoid unit tells two classes apart, the data has {}", examples.classes().len()),
