@@ -187,7 +187,7 @@ impl Conv2d {
 }
 
 /// A picture with zeros around it; lengths in floats.
-fn fill_padded(padded: &mut [f32], input: &[f32], top: usize, left: usize, padded_row: usize, row: usize) {
+pub(crate) fn fill_padded(padded: &mut [f32], input: &[f32], top: usize, left: usize, padded_row: usize, row: usize) {
     padded[..top * padded_row].fill(0.0);
     let mut rows = padded[top * padded_row..].chunks_exact_mut(padded_row);
     for (from, to) in input.chunks_exact(row).zip(rows.by_ref()) {

@@ -15,6 +15,7 @@ mod network;
 mod shape;
 mod simd;
 mod tile;
+pub mod training;
 
 pub use convolution::{Conv2d, Conv2dSpec};
 pub use depthwise::{DepthwiseConv2d, DepthwiseConv2dSpec};

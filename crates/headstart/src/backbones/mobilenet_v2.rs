@@ -265,9 +265,9 @@ impl MobileNetV2 {
     /// Stages from number `stage` on: 0 is the stem, 1 to 7 the inverted residuals, 8 the last convolution.
     pub(crate) fn resume_from(&self, stage: usize, features: Features, statistics: NormStatistics) -> Features {
         let stages = [&self.stage1, &self.stage2, &self.stage3, &self.stage4, &self.stage5, &self.stage6, &self.stage7];
-        let mut map = expect_map(features);
+        let mut map = expect_map(features).permute([0, 2, 3, 1]); // [B, H, W, C]
         if stage == 0 {
-            map = self.stem.forward(map, statistics); // [B, 32, H/2, W/2] at width 1
+            map = self.stem.forward(map, statistics); // [B, H/2, W/2, 32] at width 1
         }
         for blocks in &stages[stage.saturating_sub(1).min(7)..] {
             for block in blocks.iter() {
@@ -275,13 +275,14 @@ impl MobileNetV2 {
             }
         }
         if stage <= 8 {
-            map = self.last.forward(map, statistics); // [B, 1280, H/32, W/32]
+            map = self.last.forward(map, statistics); // [B, H/32, W/32, 1280]
         }
-        Features::Map(map)
+        Features::Map(map.permute([0, 3, 1, 2]))
     }
 }
 
 impl InvertedResidual {
+    /// `[B, H, W, C]` → `[B, H', W', C']`.
     fn forward(&self, input: burn::tensor::Tensor<4>, statistics: NormStatistics) -> burn::tensor::Tensor<4> {
         let expanded = match &self.expand {
             Some(expand) => expand.forward(input.clone(), statistics),

@@ -7,7 +7,8 @@ use headstart_kernels as kernels;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::nn::named::read;
+use crate::nn::cpu_conv_norm::{self, Operands, Outcome};
+use crate::nn::named::{read, values};
 use crate::parameters::{Initial, ParameterSpec, Parameters};
 
 /// How a convolution pads its input; the checkpoint family decides.
@@ -194,8 +195,48 @@ impl ConvNorm {
         })
     }
 
-    /// `[B, C, H, W]` → `[B, out, ⌈H / stride⌉, ⌈W / stride⌉]`.
+    /// `[B, H, W, C]` → `[B, ⌈H / stride⌉, ⌈W / stride⌉, out]`: channels last, as our kernels have it.
     pub(crate) fn forward(&self, input: Tensor<4>, statistics: NormStatistics) -> Tensor<4> {
+        match self.forward_on_cpu(&input, statistics) {
+            Some(output) => output,
+            None => self.forward_on_engine(input, statistics),
+        }
+    }
+
+    /// Our own kernels, if the tensors are on the CPU.
+    fn forward_on_cpu(&self, input: &Tensor<4>, statistics: NormStatistics) -> Option<Tensor<4>> {
+        let [_, height, width, channels] = input.dims();
+        let spec = kernels::training::ConvNormSpec {
+            in_channels: self.spec.inputs,
+            out_channels: self.spec.outputs,
+            kernel: self.spec.kernel,
+            stride: self.spec.stride,
+            padding: self.spec.kernel_padding(self.padding),
+            depthwise: self.spec.depthwise,
+            activation: self.spec.activation(),
+            epsilon: self.norm.epsilon as f32,
+        };
+        let step = kernels::training::ConvNorm::new(spec, kernels::Shape { height, width, channels }).ok()?;
+        let fixed = statistics == NormStatistics::Fixed;
+        let operands = Operands {
+            input: input.clone(),
+            weight: self.weight.val(),
+            gamma: self.norm.gamma.val(),
+            beta: self.norm.beta.val(),
+            statistics: fixed.then(|| (values(self.norm.mean.value()), values(self.norm.variance.value()))),
+        };
+        let Outcome { output, mean, variance } = cpu_conv_norm::forward(&step, &operands)?;
+        if !fixed {
+            let device = input.device();
+            let vector = |values: Vec<f32>| Tensor::<1>::from_floats(values.as_slice(), &device);
+            self.norm.move_towards(vector(mean), vector(variance), output.shape().num_elements() / self.spec.outputs);
+        }
+        Some(output)
+    }
+
+    /// The engine's operations, on any device.
+    fn forward_on_engine(&self, input: Tensor<4>, statistics: NormStatistics) -> Tensor<4> {
+        let input = input.permute([0, 3, 1, 2]); // [B, C, H, W]
         let [_, _, height, width] = input.dims();
         let options = ConvOptions::new_with_padding(
             [self.spec.stride; 2],
@@ -205,7 +246,8 @@ impl ConvNorm {
         );
         let output = functional::conv2d(input, self.weight.val(), None, options); // [B, out, H', W']
         let output = self.norm.forward(output, statistics);
-        if self.spec.relu6 { output.clamp(0.0, 6.0) } else { output }
+        let output = if self.spec.relu6 { output.clamp(0.0, 6.0) } else { output };
+        output.permute([0, 2, 3, 1])
     }
 
     /// Pixels before and after along one axis.
@@ -234,15 +276,20 @@ impl BatchNorm {
             ),
             NormStatistics::Batch => {
                 let [batch, _, height, width] = input.dims();
-                let count = (batch * height * width) as f64;
+                let count = batch * height * width;
                 let result = functional::batch_norm_train(input, self.gamma.val(), self.beta.val(), self.epsilon);
-                // PyTorch keeps the unbiased variance in its running statistics.
-                let unbiased = result.variance.detach().mul_scalar(count / (count - 1.0).max(1.0));
-                self.mean.update(moved(self.mean.value_sync(), result.mean.detach()));
-                self.variance.update(moved(self.variance.value_sync(), unbiased));
+                self.move_towards(result.mean, result.variance, count);
                 result.output
             }
         }
+    }
+
+    /// Moves the running statistics towards those of a batch of `count` values a channel.
+    fn move_towards(&self, mean: Tensor<1>, variance: Tensor<1>, count: usize) {
+        // PyTorch keeps the unbiased variance in its running statistics.
+        let unbiased = variance.detach().mul_scalar(count as f64 / (count as f64 - 1.0).max(1.0));
+        self.mean.update(moved(self.mean.value_sync(), mean.detach()));
+        self.variance.update(moved(self.variance.value_sync(), unbiased));
     }
 }
 
@@ -253,11 +300,16 @@ fn moved(running: Tensor<1>, batch: Tensor<1>) -> Tensor<1> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::named::values;
     use crate::random::Stream;
 
+    const SPEC: ConvNormSpec =
+        ConvNormSpec { inputs: 3, outputs: 4, kernel: 3, stride: 2, depthwise: false, relu6: true };
+
     fn layer(device: &Device) -> ConvNorm {
-        let spec = ConvNormSpec { inputs: 3, outputs: 4, kernel: 3, stride: 2, depthwise: false, relu6: true };
+        layer_of(SPEC, device)
+    }
+
+    fn layer_of(spec: ConvNormSpec, device: &Device) -> ConvNorm {
         let family = NormPadding { padding: Padding::Tensorflow, epsilon: 1e-3 };
         let parameters = Parameters::initialize(&spec.parameters("layer"), 5);
         ConvNorm::load(spec, family, &parameters, "layer", device).unwrap()
@@ -265,8 +317,42 @@ mod tests {
 
     fn picture(device: &Device) -> Tensor<4> {
         let mut stream = Stream::new(1, "picture", &[]);
-        let values: Vec<f32> = (0..2 * 3 * 7 * 7).map(|_| stream.normal() + 0.5).collect();
-        Tensor::<1>::from_floats(values.as_slice(), device).reshape([2, 3, 7, 7])
+        let values: Vec<f32> = (0..2 * 7 * 7 * 3).map(|_| stream.normal() + 0.5).collect();
+        Tensor::<1>::from_floats(values.as_slice(), device).reshape([2, 7, 7, 3])
+    }
+
+    #[test]
+    fn our_kernels_and_the_engine_give_the_same_results_and_gradients() {
+        let device = Device::default().autodiff();
+        for depthwise in [false, true] {
+            for statistics in [NormStatistics::Fixed, NormStatistics::Batch] {
+                let outputs = if depthwise { 3 } else { 4 };
+                let layer = layer_of(ConvNormSpec { depthwise, outputs, ..SPEC }, &device);
+                let results = [true, false].map(|ours| {
+                    let input = picture(&device).require_grad();
+                    let output = if ours {
+                        layer.forward_on_cpu(&input, statistics).expect("this is the CPU")
+                    } else {
+                        layer.forward_on_engine(input.clone(), statistics)
+                    };
+                    let gradients = output.clone().powi_scalar(2).sum().backward();
+                    let gradient = |found: Option<Tensor<1>>| values(found.unwrap());
+                    [
+                        values(output),
+                        values(input.grad(&gradients).unwrap()),
+                        values(layer.weight.val().grad(&gradients).unwrap()),
+                        gradient(layer.norm.gamma.val().grad(&gradients)),
+                        gradient(layer.norm.beta.val().grad(&gradients)),
+                    ]
+                });
+                let [ours, engine] = results;
+                for (which, (a, b)) in ours.iter().zip(&engine).enumerate() {
+                    let largest = b.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+                    let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
+                    assert!(apart <= 1e-4 * largest, "{depthwise} {statistics:?} {which}: {apart} of {largest}");
+                }
+            }
+        }
     }
 
     /// Σ output · i / n: a loss under which the mean that the normalization removes is not all there is.

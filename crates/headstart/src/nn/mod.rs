@@ -1,6 +1,7 @@
 //! Layers. Each that a backbone uses has a trainable form on the engine and a frozen form on our kernels.
 
 pub(crate) mod conv_norm;
+mod cpu_conv_norm;
 pub(crate) mod dense;
 pub(crate) mod named;
 

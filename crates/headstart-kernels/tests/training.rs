@@ -1,0 +1,259 @@
+//! Convolution, normalization and activation while they learn, against plain loops in f64 and their differences.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may panic")]
+
+use headstart_kernels::training::{AdamStep, ConvNorm, ConvNormSpec, Normalization, adam_step};
+use headstart_kernels::{Activation, InstructionSet, Padding, PaddingRule, Shape};
+use proptest::prelude::*;
+
+/// Reproducible values between −1 and 1.
+fn values(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|value| f64::from(*value)).collect()
+}
+
+/// Everything that one step is a function of.
+#[derive(Clone)]
+struct Arguments {
+    input: Vec<f64>,
+    weights: Vec<f64>,
+    gamma: Vec<f64>,
+    beta: Vec<f64>,
+    /// Mean and variance, unless those of the batch are used.
+    statistics: Option<(Vec<f64>, Vec<f64>)>,
+}
+
+/// The definition: convolution, then normalization, then bounds.
+fn plain(spec: &ConvNormSpec, shape: Shape, step: &ConvNorm, batch: usize, arguments: &Arguments) -> Vec<f64> {
+    let (result, k) = (step.output(), spec.kernel);
+    let rule = spec.padding;
+    let padding = match rule {
+        PaddingRule::Explicit(padding) => padding,
+        PaddingRule::TensorFlowSame => {
+            Padding::tensorflow_same([shape.height, shape.width], [k; 2], [spec.stride; 2], [1; 2])
+        }
+    };
+    let channels = spec.out_channels;
+    let mut sums = vec![0.0; batch * result.len()];
+    for (at, sum) in sums.iter_mut().enumerate() {
+        let (out, x) = (at % channels, at / channels % result.width);
+        let (y, picture) = (at / channels / result.width % result.height, at / result.len());
+        for tap in 0..k * k {
+            let row = (y * spec.stride + tap / k).wrapping_sub(padding.top);
+            let column = (x * spec.stride + tap % k).wrapping_sub(padding.left);
+            if row >= shape.height || column >= shape.width {
+                continue;
+            }
+            let pixel = picture * shape.len() + (row * shape.width + column) * shape.channels;
+            if spec.depthwise {
+                *sum += arguments.input[pixel + out] * arguments.weights[out * k * k + tap];
+            } else {
+                for input in 0..shape.channels {
+                    let weight = arguments.weights[(out * shape.channels + input) * k * k + tap];
+                    *sum += arguments.input[pixel + input] * weight;
+                }
+            }
+        }
+    }
+    let (mean, variance) = arguments.statistics.clone().unwrap_or_else(|| {
+        let count = (sums.len() / channels) as f64;
+        let over = |term: &dyn Fn(usize, f64) -> f64| -> Vec<f64> {
+            (0..channels)
+                .map(|c| sums.iter().skip(c).step_by(channels).map(|value| term(c, *value)).sum::<f64>() / count)
+                .collect()
+        };
+        let mean = over(&|_, value| value);
+        let variance = over(&|c, value| (value - mean[c]).powi(2));
+        (mean, variance)
+    });
+    let limit = match spec.activation {
+        Activation::Identity => (f64::NEG_INFINITY, f64::INFINITY),
+        Activation::Relu => (0.0, f64::INFINITY),
+        _ => (0.0, 6.0),
+    };
+    for (at, sum) in sums.iter_mut().enumerate() {
+        let c = at % channels;
+        let normal = (*sum - mean[c]) / (variance[c] + f64::from(spec.epsilon)).sqrt();
+        *sum = (normal * arguments.gamma[c] + arguments.beta[c]).clamp(limit.0, limit.1);
+    }
+    sums
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn check(spec: ConvNormSpec, shape: Shape, batch: usize, batch_statistics: bool, set: InstructionSet, seed: u64) {
+    let step = ConvNorm::for_instruction_set(spec, shape, set).unwrap();
+    let channels = spec.out_channels;
+    let input = values(batch * shape.len(), seed);
+    let weights = values(step.weight_count(), seed + 1);
+    let gamma: Vec<f32> = values(channels, seed + 2).iter().map(|value| value + 1.5).collect();
+    let beta: Vec<f32> = values(channels, seed + 3).iter().map(|value| value + 0.5).collect();
+    let (mean, variance) = (values(channels, seed + 4), values(channels, seed + 5));
+    let variance: Vec<f32> = variance.iter().map(|value| value + 1.2).collect();
+    let direction = values(batch * step.output().len(), seed + 6);
+    let normalization = Normalization {
+        gamma: &gamma,
+        beta: &beta,
+        statistics: (!batch_statistics).then_some((&mean[..], &variance[..])),
+    };
+    let forward = step.forward(batch, &input, &weights, normalization).unwrap();
+    let arguments = Arguments {
+        input: wide(&input),
+        weights: wide(&weights),
+        gamma: wide(&gamma),
+        beta: wide(&beta),
+        statistics: (!batch_statistics).then(|| (wide(&mean), wide(&variance))),
+    };
+    let expected = plain(&spec, shape, &step, batch, &arguments);
+    for (found, expected) in forward.output.iter().zip(&expected) {
+        assert!((f64::from(*found) - expected).abs() < 2e-4 * (1.0 + expected.abs()), "{found} {expected} {spec:?}");
+    }
+    let saved = (&forward.convolved[..], &forward.mean[..], &forward.variance[..]);
+    let gradients = step.backward(batch, &input, &weights, normalization, saved, &direction, true).unwrap();
+    let without = step.backward(batch, &input, &weights, normalization, saved, &direction, false).unwrap();
+    assert!(without.input.is_none() && without.weights == gradients.weights);
+
+    // ⟨gradient, v⟩ against the difference of ⟨direction, output⟩ along v, one argument at a time.
+    let direction = wide(&direction);
+    let difference = |change: &dyn Fn(&mut Arguments, f64)| {
+        let at = |h: f64| {
+            let mut moved = arguments.clone();
+            change(&mut moved, h);
+            dot(&plain(&spec, shape, &step, batch, &moved), &direction)
+        };
+        (at(1e-5) - at(-1e-5)) / 2e-5
+    };
+    let along = |count: usize, salt: u64| wide(&values(count, seed + salt));
+    let moved = |to: &mut [f64], v: &[f64], h: f64| to.iter_mut().zip(v).for_each(|(to, v)| *to += h * v);
+    let cases: [(&str, Vec<f32>, Vec<f64>, f64); 4] = [
+        ("input", gradients.input.unwrap(), along(input.len(), 7), 0.0),
+        ("weights", gradients.weights, along(weights.len(), 8), 0.0),
+        ("gamma", gradients.gamma, along(channels, 9), 0.0),
+        ("beta", gradients.beta, along(channels, 10), 0.0),
+    ];
+    for (index, (name, gradient, v, _)) in cases.into_iter().enumerate() {
+        let expected = difference(&|arguments, h| {
+            let Arguments { input, weights, gamma, beta, .. } = arguments;
+            moved([input, weights, gamma, beta][index], &v, h);
+        });
+        let found = dot(&wide(&gradient), &v);
+        let size = gradient.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt().max(1.0);
+        assert!((found - expected).abs() < 3e-3 * size, "{name}: {found} {expected} of {size}, {spec:?} {shape:?}");
+    }
+}
+
+fn specs() -> impl Strategy<Value = (ConvNormSpec, Shape)> {
+    let padding = prop_oneof![
+        Just(PaddingRule::TensorFlowSame),
+        (0..2usize).prop_map(|pixels| PaddingRule::Explicit(Padding::symmetric(pixels))),
+    ];
+    let activation = prop_oneof![Just(Activation::Identity), Just(Activation::Relu), Just(Activation::Relu6)];
+    let kernel = prop_oneof![Just(1usize), Just(2), Just(3), Just(5), Just(7)];
+    (any::<bool>(), kernel, 1..4usize, padding, activation, 1..40usize, 1..40usize, 7..12usize, 7..12usize).prop_map(
+        |(depthwise, kernel, stride, padding, activation, inputs, outputs, height, width)| {
+            let padding = match padding {
+                PaddingRule::Explicit(_) if kernel == 1 => PaddingRule::Explicit(Padding::default()),
+                // TensorFlow pads a stride wider than the kernel by nothing, so this is the only one to leave out.
+                padding => padding,
+            };
+            let out_channels = if depthwise { inputs } else { outputs };
+            let spec = ConvNormSpec {
+                in_channels: inputs,
+                out_channels,
+                kernel,
+                stride,
+                padding,
+                depthwise,
+                activation,
+                epsilon: 1e-3,
+            };
+            (spec, Shape { height, width, channels: inputs })
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn gradients_are_those_of_the_definition((spec, shape) in specs(), batch in 1..4usize, own: bool, seed in 0..1000u64) {
+        for set in InstructionSet::available() {
+            check(spec, shape, batch, own, set, seed);
+        }
+    }
+}
+
+#[test]
+fn the_bytes_do_not_depend_on_the_number_of_threads() {
+    let spec = ConvNormSpec {
+        in_channels: 24,
+        out_channels: 40,
+        kernel: 3,
+        stride: 2,
+        padding: PaddingRule::TensorFlowSame,
+        depthwise: false,
+        activation: Activation::Relu6,
+        epsilon: 1e-5,
+    };
+    let shape = Shape { height: 15, width: 14, channels: 24 };
+    let step = ConvNorm::new(spec, shape).unwrap();
+    let (input, weights) = (values(11 * shape.len(), 1), values(step.weight_count(), 2));
+    let (gamma, beta, gradient) = (vec![1.0; 40], vec![0.2; 40], values(11 * step.output().len(), 3));
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let normalization = Normalization { gamma: &gamma, beta: &beta, statistics: None };
+            let forward = step.forward(11, &input, &weights, normalization).unwrap();
+            let saved = (&forward.convolved[..], &forward.mean[..], &forward.variance[..]);
+            let back = step.backward(11, &input, &weights, normalization, saved, &gradient, true).unwrap();
+            (forward, back)
+        })
+    };
+    let one = run(1);
+    assert!(one == run(2) && one == run(3) && one == run(4));
+}
+
+#[test]
+fn wrong_lengths_and_shapes_are_errors() {
+    let spec = ConvNormSpec {
+        in_channels: 2,
+        out_channels: 3,
+        kernel: 3,
+        stride: 1,
+        padding: PaddingRule::Explicit(Padding::symmetric(1)),
+        depthwise: false,
+        activation: Activation::Relu,
+        epsilon: 1e-5,
+    };
+    let shape = Shape { height: 4, width: 4, channels: 2 };
+    assert!(ConvNorm::new(ConvNormSpec { depthwise: true, ..spec }, shape).is_err());
+    assert!(ConvNorm::new(ConvNormSpec { kernel: 0, ..spec }, shape).is_err());
+    assert!(ConvNorm::new(ConvNormSpec { kernel: 9, ..spec }, shape).is_err());
+    let wide = PaddingRule::Explicit(Padding::symmetric(3));
+    assert!(ConvNorm::new(ConvNormSpec { padding: wide, ..spec }, shape).is_err());
+    let step = ConvNorm::new(spec, shape).unwrap();
+    let normalization = Normalization { gamma: &[1.0; 3], beta: &[0.0; 3], statistics: None };
+    assert!(step.forward(1, &[0.0; 31], &[0.0; 54], normalization).is_err());
+    assert!(step.forward(1, &[0.0; 32], &[0.0; 53], normalization).is_err());
+    assert!(step.forward(1, &[0.0; 32], &[0.0; 54], normalization).is_ok());
+}
+
+#[test]
+fn adam_takes_the_step_of_its_definition() {
+    let step = AdamStep { rate: 0.1, decay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-7, scale: 0.5 };
+    let (mut value, mut first, mut second) = ([2.0f32], [0.2f32], [0.04f32]);
+    adam_step(&step, &mut value, &mut first, &mut second, &[1.0]);
+    let (m, v) = (0.9 * 0.2 + 0.1 * 0.5, 0.999 * 0.04 + 0.001 * 0.25);
+    assert!((first[0] - m).abs() < 1e-6 && (second[0] - v).abs() < 1e-6);
+    assert!((value[0] - (2.0 - 0.1 * m / (v.sqrt() + 1e-7) - 0.02)).abs() < 1e-6);
+}
