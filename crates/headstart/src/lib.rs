@@ -12,6 +12,7 @@ mod error;
 pub mod evaluation;
 pub mod features;
 pub mod load;
+pub mod measure;
 pub mod model;
 pub mod name_map;
 pub mod nn;

@@ -13,6 +13,7 @@ use headstart_data::preprocess::Preprocess;
 
 pub use data::ImageExamples;
 pub use head::ClassificationHead;
+pub(crate) use loss::binary_cross_entropy;
 
 use super::{Part, Score, Task, TaskSpec, View};
 use crate::error::Result;
