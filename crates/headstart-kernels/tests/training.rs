@@ -1,7 +1,7 @@
 //! Convolution, normalization and activation while they learn, against plain loops in f64 and their differences.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
-use headstart_kernels::training::{AdamStep, ConvNorm, ConvNormSpec, Normalization, adam_step};
+use headstart_kernels::training::{AdamStep, BufferPool, ConvNorm, ConvNormSpec, Normalization, adam_step};
 use headstart_kernels::{Activation, InstructionSet, Padding, PaddingRule, Shape};
 use proptest::prelude::*;
 
@@ -106,7 +106,7 @@ fn check(spec: ConvNormSpec, shape: Shape, batch: usize, batch_statistics: bool,
         beta: &beta,
         statistics: (!batch_statistics).then_some((&mean[..], &variance[..])),
     };
-    let forward = step.forward(batch, &input, &weights, normalization).unwrap();
+    let forward = step.forward(&BufferPool::new(), batch, &input, &weights, normalization).unwrap();
     let arguments = Arguments {
         input: wide(&input),
         weights: wide(&weights),
@@ -119,8 +119,11 @@ fn check(spec: ConvNormSpec, shape: Shape, batch: usize, batch_statistics: bool,
         assert!((f64::from(*found) - expected).abs() < 2e-4 * (1.0 + expected.abs()), "{found} {expected} {spec:?}");
     }
     let saved = (&forward.convolved[..], &forward.mean[..], &forward.variance[..]);
-    let gradients = step.backward(batch, &input, &weights, normalization, saved, &direction, true).unwrap();
-    let without = step.backward(batch, &input, &weights, normalization, saved, &direction, false).unwrap();
+    // What lies in a buffer from an earlier step must not show.
+    let pool = BufferPool::new();
+    (0..2).for_each(|_| pool.give(vec![f32::NAN; input.len()]));
+    let gradients = step.backward(&pool, batch, &input, &weights, normalization, saved, &direction, true).unwrap();
+    let without = step.backward(&pool, batch, &input, &weights, normalization, saved, &direction, false).unwrap();
     assert!(without.input.is_none() && without.weights == gradients.weights);
 
     // ⟨gradient, v⟩ against the difference of ⟨direction, output⟩ along v, one argument at a time.
@@ -213,9 +216,10 @@ fn the_bytes_do_not_depend_on_the_number_of_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let normalization = Normalization { gamma: &gamma, beta: &beta, statistics: None };
-            let forward = step.forward(11, &input, &weights, normalization).unwrap();
+            let forward = step.forward(&BufferPool::new(), 11, &input, &weights, normalization).unwrap();
             let saved = (&forward.convolved[..], &forward.mean[..], &forward.variance[..]);
-            let back = step.backward(11, &input, &weights, normalization, saved, &gradient, true).unwrap();
+            let back =
+                step.backward(&BufferPool::new(), 11, &input, &weights, normalization, saved, &gradient, true).unwrap();
             (forward, back)
         })
     };
@@ -243,9 +247,9 @@ fn wrong_lengths_and_shapes_are_errors() {
     assert!(ConvNorm::new(ConvNormSpec { padding: wide, ..spec }, shape).is_err());
     let step = ConvNorm::new(spec, shape).unwrap();
     let normalization = Normalization { gamma: &[1.0; 3], beta: &[0.0; 3], statistics: None };
-    assert!(step.forward(1, &[0.0; 31], &[0.0; 54], normalization).is_err());
-    assert!(step.forward(1, &[0.0; 32], &[0.0; 53], normalization).is_err());
-    assert!(step.forward(1, &[0.0; 32], &[0.0; 54], normalization).is_ok());
+    assert!(step.forward(&BufferPool::new(), 1, &[0.0; 31], &[0.0; 54], normalization).is_err());
+    assert!(step.forward(&BufferPool::new(), 1, &[0.0; 32], &[0.0; 53], normalization).is_err());
+    assert!(step.forward(&BufferPool::new(), 1, &[0.0; 32], &[0.0; 54], normalization).is_ok());
 }
 
 #[test]

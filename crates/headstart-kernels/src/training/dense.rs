@@ -17,9 +17,11 @@ impl Dense {
     pub(super) fn forward(spec: &ConvNormSpec, weights: &[f32]) -> Result<Self, KernelError> {
         let (inputs, outputs, taps) = (spec.in_channels, spec.out_channels, spec.kernel * spec.kernel);
         let mut rows = vec![0.0; weights.len()]; // [k, k, in, out]
-        for (index, value) in weights.iter().enumerate() {
-            let (output, input, tap) = (index / (inputs * taps), index / taps % inputs, index % taps);
-            rows[(tap * inputs + input) * outputs + output] = *value;
+        for tap in 0..taps {
+            for (input, row) in rows[tap * inputs * outputs..].chunks_exact_mut(outputs).take(inputs).enumerate() {
+                let column = weights[input * taps + tap..].iter().step_by(inputs * taps);
+                row.iter_mut().zip(column).for_each(|(to, from)| *to = *from);
+            }
         }
         Self::packed(spec, inputs, outputs, spec.stride, spec.padding, &rows)
     }
@@ -29,9 +31,10 @@ impl Dense {
         let spec = &step.spec;
         let (inputs, outputs, taps) = (spec.in_channels, spec.out_channels, spec.kernel * spec.kernel);
         let mut rows = vec![0.0; weights.len()]; // [k, k, out, in]
-        for (index, value) in weights.iter().enumerate() {
-            let (output, input, tap) = (index / (inputs * taps), index / taps % inputs, index % taps);
-            rows[((taps - 1 - tap) * outputs + output) * inputs + input] = *value;
+        for tap in 0..taps {
+            let turned = &mut rows[(taps - 1 - tap) * inputs * outputs..][..inputs * outputs];
+            let across = weights[tap..].iter().step_by(taps);
+            turned.iter_mut().zip(across).for_each(|(to, from)| *to = *from);
         }
         let reach = spec.kernel - 1;
         // As many zeros behind as bring the result to the size of the input; rows that the stride skipped are among them.

@@ -92,9 +92,29 @@ pub(super) fn add_weight_gradient(step: &ConvNorm, input: &[f32], gradient: &[f3
 impl Job<'_> {
     /// Taps whose input lies in the picture, for a result at `at` along an axis of `length` pixels.
     #[inline(always)]
-    fn taps(&self, at: usize, before: usize, length: usize, kernel: usize) -> (usize, usize) {
+    fn taps(&self, at: usize, before: usize, length: usize) -> (usize, usize) {
         let start = at * self.stride;
-        (before.saturating_sub(start).min(kernel), (length + before).saturating_sub(start).min(kernel))
+        (before.saturating_sub(start).min(self.kernel), (length + before).saturating_sub(start).min(self.kernel))
+    }
+
+    /// Columns of the result under which every tap lies in the picture.
+    fn inner_columns(&self) -> (usize, usize) {
+        let first = self.corner[1].div_ceil(self.stride).min(self.result.width);
+        let room = self.shape.width + self.corner[1];
+        let end = room.checked_sub(self.kernel).map_or(0, |reach| reach / self.stride + 1);
+        (first, end.clamp(first, self.result.width))
+    }
+
+    /// The input under the first tap of a result, which may lie outside of the picture.
+    #[inline(always)]
+    fn under(&self, y: usize, x: usize) -> *const f32 {
+        let row = (y * self.stride).wrapping_sub(self.corner[0]).wrapping_mul(self.shape.width);
+        let pixel = row.wrapping_add((x * self.stride).wrapping_sub(self.corner[1]));
+        self.input.as_ptr().wrapping_add(pixel.wrapping_mul(self.shape.channels))
+    }
+
+    fn row_stride(&self) -> usize {
+        self.shape.width * self.shape.channels
     }
 }
 
@@ -105,111 +125,119 @@ unsafe fn load<T: Vector, const FULL: bool>(from: *const f32, count: usize) -> T
     unsafe { if FULL { T::load(from) } else { T::load_first(from, count) } }
 }
 
-/// Channels `at..at + count` of every result. `K` is the kernel's side, or 0 when it is only known at run time.
+/// Results that share the inputs that they are read from.
+const TOGETHER: usize = 4;
+
+/// Channels `at..at + count` of row `y` of the result. `K` and `S` are the kernel's side and the stride, or 0 when they
+/// are only known at run time.
 #[inline(always)]
-unsafe fn forward<T: Vector, const K: usize, const FULL: bool>(
+unsafe fn forward<T: Vector, const K: usize, const S: usize, const FULL: bool>(
     job: &Job<'_>,
     taps: &[f32],
     output: &mut [f32],
-    at: usize,
-    count: usize,
+    y: usize,
+    (at, count): (usize, usize),
 ) {
-    let kernel = if K == 0 { job.kernel } else { K };
-    let (channels, row) = (job.shape.channels, job.shape.width * job.shape.channels);
-    // SAFETY: taps are cut to those that lie in the picture; channels `at..at + count` are there.
+    let (channels, row) = (job.shape.channels, job.row_stride());
+    let (top, bottom) = job.taps(y, job.corner[0], job.shape.height);
+    let (first, end) = if K == 0 { (0, 0) } else { job.inner_columns() };
+    // SAFETY: taps are cut to those that lie in the picture, channels `at..at + count` are there.
     unsafe {
-        let mut held = [T::splat(0.0); 25];
-        if K != 0 {
-            for (tap, weight) in held.iter_mut().enumerate().take(K * K) {
-                *weight = load::<T, FULL>(taps.as_ptr().add(tap * channels + at), count);
-            }
-        }
-        let mut to = output.as_mut_ptr().add(at);
-        for y in 0..job.result.height {
-            let (top, bottom) = job.taps(y, job.corner[0], job.shape.height, kernel);
-            for x in 0..job.result.width {
-                let (left, right) = job.taps(x, job.corner[1], job.shape.width, kernel);
-                let mut sum = T::splat(0.0);
-                let start = (y * job.stride)
-                    .wrapping_sub(job.corner[0])
-                    .wrapping_mul(row)
-                    .wrapping_add((x * job.stride).wrapping_sub(job.corner[1]).wrapping_mul(channels));
-                let from = job.input.as_ptr().wrapping_add(start).wrapping_add(at);
-                if K != 0 && bottom - top == K && right - left == K {
-                    for ky in 0..K {
-                        for kx in 0..K {
-                            let value = load::<T, FULL>(from.wrapping_add(ky * row + kx * channels), count);
-                            sum = value.multiply_add(held[ky * K + kx], sum);
-                        }
+        let to = output.as_mut_ptr().add(y * job.result.width * channels + at);
+        let store = |sum: T, x: usize| {
+            let to = to.wrapping_add(x * channels);
+            if FULL { sum.store(to) } else { sum.store_first(to, count) }
+        };
+        let mut x = 0;
+        while x < job.result.width {
+            let from = job.under(y, x).wrapping_add(at);
+            if K != 0 && S != 0 && x >= first && x + TOGETHER <= end {
+                let mut sums = [T::splat(0.0); TOGETHER];
+                for ky in top..bottom {
+                    let mut weights = [T::splat(0.0); K];
+                    for (kx, weight) in weights.iter_mut().enumerate() {
+                        *weight = load::<T, FULL>(taps.as_ptr().add((ky * K + kx) * channels + at), count);
                     }
-                } else {
-                    for ky in top..bottom {
-                        for kx in left..right {
-                            let value = load::<T, FULL>(from.wrapping_add(ky * row + kx * channels), count);
-                            let weight = load::<T, FULL>(taps.as_ptr().add((ky * kernel + kx) * channels + at), count);
-                            sum = value.multiply_add(weight, sum);
+                    for pixel in 0..(TOGETHER - 1) * S + K {
+                        let value = load::<T, FULL>(from.wrapping_add(ky * row + pixel * channels), count);
+                        for (kx, weight) in weights.iter().enumerate() {
+                            if pixel >= kx && (pixel - kx) % S == 0 && (pixel - kx) / S < TOGETHER {
+                                let sum = &mut sums[(pixel - kx) / S];
+                                *sum = value.multiply_add(*weight, *sum);
+                            }
                         }
                     }
                 }
-                if FULL {
-                    sum.store(to);
-                } else {
-                    sum.store_first(to, count);
+                for (index, sum) in sums.into_iter().enumerate() {
+                    store(sum, x + index);
                 }
-                to = to.wrapping_add(channels);
+                x += TOGETHER;
+                continue;
             }
+            let (left, right) = job.taps(x, job.corner[1], job.shape.width);
+            let mut sum = T::splat(0.0);
+            for ky in top..bottom {
+                for kx in left..right {
+                    let value = load::<T, FULL>(from.wrapping_add(ky * row + kx * channels), count);
+                    let weight = load::<T, FULL>(taps.as_ptr().add((ky * job.kernel + kx) * channels + at), count);
+                    sum = value.multiply_add(weight, sum);
+                }
+            }
+            store(sum, x);
+            x += 1;
         }
     }
 }
 
-/// Adds channels `at..at + count` of the kernel's gradient.
+/// Adds the part of row `y` of the result to channels `at..at + count` of the kernel's gradient.
 #[inline(always)]
-unsafe fn weight<T: Vector, const K: usize, const FULL: bool>(
+unsafe fn weight<T: Vector, const K: usize, const S: usize, const FULL: bool>(
     job: &Job<'_>,
     gradient: &[f32],
     weights: &mut [f32],
-    at: usize,
-    count: usize,
+    y: usize,
+    (at, count): (usize, usize),
 ) {
-    let kernel = if K == 0 { job.kernel } else { K };
-    let (channels, row) = (job.shape.channels, job.shape.width * job.shape.channels);
+    let (channels, row) = (job.shape.channels, job.row_stride());
+    let (top, bottom) = job.taps(y, job.corner[0], job.shape.height);
+    let (first, end) = if K == 0 { (0, 0) } else { job.inner_columns() };
     // SAFETY: as in `forward`.
     unsafe {
-        let mut sums = [T::splat(0.0); 25];
-        let mut back = gradient.as_ptr().add(at);
-        for y in 0..job.result.height {
-            let (top, bottom) = job.taps(y, job.corner[0], job.shape.height, kernel);
-            for x in 0..job.result.width {
-                let (left, right) = job.taps(x, job.corner[1], job.shape.width, kernel);
-                let start = (y * job.stride)
-                    .wrapping_sub(job.corner[0])
-                    .wrapping_mul(row)
-                    .wrapping_add((x * job.stride).wrapping_sub(job.corner[1]).wrapping_mul(channels));
-                let from = job.input.as_ptr().wrapping_add(start).wrapping_add(at);
-                let here = load::<T, FULL>(back, count);
-                if K != 0 && bottom - top == K && right - left == K {
-                    for ky in 0..K {
-                        for kx in 0..K {
-                            let value = load::<T, FULL>(from.wrapping_add(ky * row + kx * channels), count);
-                            sums[ky * K + kx] = value.multiply_add(here, sums[ky * K + kx]);
+        let back = gradient.as_ptr().add(y * job.result.width * channels + at);
+        for ky in top..bottom {
+            let mut sums = [T::splat(0.0); K];
+            let mut x = 0;
+            while x < job.result.width {
+                let from = job.under(y, x).wrapping_add(ky * row + at);
+                if K != 0 && S != 0 && x >= first && x + TOGETHER <= end {
+                    let mut here = [T::splat(0.0); TOGETHER];
+                    for (index, here) in here.iter_mut().enumerate() {
+                        *here = load::<T, FULL>(back.wrapping_add((x + index) * channels), count);
+                    }
+                    for pixel in 0..(TOGETHER - 1) * S + K {
+                        let value = load::<T, FULL>(from.wrapping_add(pixel * channels), count);
+                        for (kx, sum) in sums.iter_mut().enumerate() {
+                            if pixel >= kx && (pixel - kx) % S == 0 && (pixel - kx) / S < TOGETHER {
+                                *sum = value.multiply_add(here[(pixel - kx) / S], *sum);
+                            }
                         }
                     }
-                } else {
-                    for ky in top..bottom {
-                        for kx in left..right {
-                            let value = load::<T, FULL>(from.wrapping_add(ky * row + kx * channels), count);
-                            let to = weights.as_mut_ptr().add((ky * kernel + kx) * channels + at);
-                            let sum = value.multiply_add(here, load::<T, FULL>(to, count));
-                            sum.store_first(to, count);
-                        }
-                    }
+                    x += TOGETHER;
+                    continue;
                 }
-                back = back.wrapping_add(channels);
+                let here = load::<T, FULL>(back.wrapping_add(x * channels), count);
+                let (left, right) = job.taps(x, job.corner[1], job.shape.width);
+                for kx in left..right {
+                    let value = load::<T, FULL>(from.wrapping_add(kx * channels), count);
+                    let to = weights.as_mut_ptr().add((ky * job.kernel + kx) * channels + at);
+                    value.multiply_add(here, load::<T, FULL>(to, count)).store_first(to, count);
+                }
+                x += 1;
             }
-        }
-        for (tap, sum) in sums.iter().enumerate().take(K * K) {
-            let to = weights.as_mut_ptr().add(tap * channels + at);
-            sum.add(load::<T, FULL>(to, count)).store_first(to, count);
+            for (kx, sum) in sums.iter().enumerate() {
+                let to = weights.as_mut_ptr().add((ky * K + kx) * channels + at);
+                sum.add(load::<T, FULL>(to, count)).store_first(to, count);
+            }
         }
     }
 }
@@ -220,32 +248,38 @@ macro_rules! instruction_set {
         /// Slices must have the lengths of the job's shapes; the machine must have the instruction set.
         $(#[$attribute])*
         unsafe fn $forward(job: &Job<'_>, taps: &[f32], output: &mut [f32]) {
-            over_channels!(job, $vector, forward, taps, output);
+            over_rows!(job, $vector, forward, taps, output);
         }
 
         /// # Safety
         /// As above.
         $(#[$attribute])*
         unsafe fn $weight(job: &Job<'_>, gradient: &[f32], weights: &mut [f32]) {
-            over_channels!(job, $vector, weight, gradient, weights);
+            over_rows!(job, $vector, weight, gradient, weights);
         }
     };
 }
 
-macro_rules! over_channels {
+// Rows outside and channels inside, so that the rows under a row of results stay in the cache.
+macro_rules! over_rows {
     ($job:ident, $vector:ty, $function:ident, $from:ident, $to:ident) => {
         let lanes = <$vector as Vector>::LANES;
-        for at in (0..$job.shape.channels).step_by(lanes) {
-            let count = ($job.shape.channels - at).min(lanes);
-            // SAFETY: channels `at..at + count` are there, the rest is passed on to the caller.
-            unsafe {
-                match ($job.kernel, count == lanes) {
-                    (3, true) => $function::<$vector, 3, true>($job, $from, $to, at, count),
-                    (3, false) => $function::<$vector, 3, false>($job, $from, $to, at, count),
-                    (5, true) => $function::<$vector, 5, true>($job, $from, $to, at, count),
-                    (5, false) => $function::<$vector, 5, false>($job, $from, $to, at, count),
-                    (_, true) => $function::<$vector, 0, true>($job, $from, $to, at, count),
-                    (_, false) => $function::<$vector, 0, false>($job, $from, $to, at, count),
+        for y in 0..$job.result.height {
+            for at in (0..$job.shape.channels).step_by(lanes) {
+                let count = ($job.shape.channels - at).min(lanes);
+                let part = (at, count);
+                // SAFETY: channels `at..at + count` are there, the rest is passed on to the caller.
+                unsafe {
+                    match ($job.kernel, $job.stride, count == lanes) {
+                        (3, 1, true) => $function::<$vector, 3, 1, true>($job, $from, $to, y, part),
+                        (3, 1, false) => $function::<$vector, 3, 1, false>($job, $from, $to, y, part),
+                        (3, 2, true) => $function::<$vector, 3, 2, true>($job, $from, $to, y, part),
+                        (3, 2, false) => $function::<$vector, 3, 2, false>($job, $from, $to, y, part),
+                        (5, 1, true) => $function::<$vector, 5, 1, true>($job, $from, $to, y, part),
+                        (5, 2, true) => $function::<$vector, 5, 2, true>($job, $from, $to, y, part),
+                        (_, _, true) => $function::<$vector, 0, 0, true>($job, $from, $to, y, part),
+                        (_, _, false) => $function::<$vector, 0, 0, false>($job, $from, $to, y, part),
+                    }
                 }
             }
         }

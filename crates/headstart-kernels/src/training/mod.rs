@@ -9,8 +9,10 @@ mod adam;
 mod dense;
 mod depthwise;
 mod normalization;
+mod pool;
 
 pub use adam::{AdamStep, adam_step};
+pub use pool::BufferPool;
 
 use rayon::prelude::*;
 
@@ -163,12 +165,13 @@ impl ConvNorm {
         volume(&[self.spec.out_channels, inputs, self.spec.kernel, self.spec.kernel])
     }
 
-    /// `input` `[B, H, W, C]` → the result and what backward needs.
+    /// `input` `[B, H, W, C]` → the result and what backward needs, in buffers from `pool`.
     ///
     /// # Errors
     /// [`KernelError::Length`].
     pub fn forward(
         &self,
+        pool: &BufferPool,
         batch: usize,
         input: &[f32],
         weights: &[f32],
@@ -177,8 +180,8 @@ impl ConvNorm {
         self.check(batch, input, weights, normalization)?;
         let kernel = self.kernel(weights)?;
         let size = self.output.len();
-        let mut output = vec![0.0; batch * size];
-        let mut convolved = vec![0.0; batch * size];
+        let mut output = pool.take(batch * size);
+        let mut convolved = pool.take(batch * size);
         if let Some((mean, variance)) = normalization.statistics {
             let affine = Affine::new(normalization.gamma, normalization.beta, mean, variance, &self.spec);
             let pictures = input.par_chunks_exact(self.input.len()).zip(convolved.par_chunks_exact_mut(size));
@@ -210,6 +213,7 @@ impl ConvNorm {
     #[expect(clippy::too_many_arguments, reason = "each is a tensor of the step")]
     pub fn backward(
         &self,
+        pool: &BufferPool,
         batch: usize,
         input: &[f32],
         weights: &[f32],
@@ -241,7 +245,7 @@ impl ConvNorm {
         }
         let kernel = self.kernel(weights)?;
         let back = wants_input.then(|| kernel.transposed(self, weights)).transpose()?;
-        let mut input_gradient = wants_input.then(|| vec![0.0; input.len()]);
+        let mut input_gradient = wants_input.then(|| pool.take(input.len()));
         // Shards of neighbouring pictures: (input, convolved, gradient, gradient of the input).
         let shard = batch.div_ceil(SHARDS).max(1);
         let run = |index: usize, mut inputs: Option<&mut [f32]>| {

@@ -11,7 +11,15 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Tensor, TensorData};
-use headstart_kernels::training::{ConvNorm, Forward, Normalization};
+use headstart_kernels::training::{BufferPool, ConvNorm, Forward, Normalization};
+
+/// Buffers of pictures, which go round from step to step.
+static POOL: BufferPool = BufferPool::new();
+
+/// Frees the buffers that the steps of a phase have left.
+pub(crate) fn release_buffers() {
+    POOL.clear();
+}
 
 /// A tracked backend on the CPU.
 type Tracked = Autodiff<Flex, NoCheckpointing>;
@@ -75,7 +83,8 @@ pub(super) fn forward(step: &ConvNorm, operands: &Operands) -> Option<Outcome> {
         beta: operands.beta.clone().try_into_primitive::<Flex>().ok()?.to_contiguous(),
         statistics: operands.statistics.clone(),
     };
-    let Forward { output, mean, variance, .. } = values.forward(step)?;
+    let Forward { output, convolved, mean, variance } = values.forward(step)?;
+    POOL.give(convolved);
     let output = Tensor::from_primitive::<Flex>(tensor(output, values.batch(), step));
     Some(Outcome { output, mean, variance })
 }
@@ -98,7 +107,7 @@ impl Values {
     /// `None` for tensors that are not f32.
     fn forward(&self, step: &ConvNorm) -> Option<Forward> {
         let (input, weight) = (self.input.as_slice()?, self.weight.as_slice()?);
-        let forward = step.forward(self.batch(), input, weight, self.normalization()?);
+        let forward = step.forward(&POOL, self.batch(), input, weight, self.normalization()?);
         Some(forward.expect("shapes agree: the layer made the step for this input"))
     }
 
@@ -130,6 +139,7 @@ impl Backward<Flex, 4> for ConvNormBackward {
         let [input, weight, gamma, beta] = ops.parents;
         let back = step
             .backward(
+                &POOL,
                 values.batch(),
                 values.input.as_slice().expect("the way forward had f32"),
                 values.weight.as_slice().expect("the way forward had f32"),
@@ -145,6 +155,10 @@ impl Backward<Flex, 4> for ConvNormBackward {
         if let (Some(node), Some(gradient)) = (input, back.input) {
             grads.register::<Flex>(node.id, like(gradient, &values.input));
         }
+        if let Ok(convolved) = Arc::try_unwrap(convolved) {
+            POOL.give(convolved);
+        }
+        recycle(gradient);
         if let Some(node) = weight {
             grads.register::<Flex>(node.id, like(back.weights, &values.weight));
         }
@@ -154,10 +168,20 @@ impl Backward<Flex, 4> for ConvNormBackward {
         if let Some(node) = beta {
             grads.register::<Flex>(node.id, like(back.beta, &values.beta));
         }
+        recycle(values.input);
     }
 }
 
 fn tensor(values: Vec<f32>, batch: usize, step: &ConvNorm) -> FlexTensor {
     let shape = step.output();
     FlexTensor::from_data(TensorData::new(values, [batch, shape.height, shape.width, shape.channels]))
+}
+
+/// Gives the buffer of a tensor back, if nobody else holds it.
+fn recycle(tensor: FlexTensor) {
+    if tensor.is_unique()
+        && let Ok(buffer) = tensor.into_data().try_into_vec::<f32>()
+    {
+        POOL.give(buffer);
+    }
 }

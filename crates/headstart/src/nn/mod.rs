@@ -6,4 +6,5 @@ pub(crate) mod dense;
 pub(crate) mod named;
 
 pub use conv_norm::{ConvNorm, NormStatistics, Padding};
+pub(crate) use cpu_conv_norm::release_buffers;
 pub use dense::Dense;

@@ -13,6 +13,7 @@ use super::optimizer::Stepper;
 use crate::error::{Error, Result};
 use crate::model::{Head, Model};
 use crate::nn::named::{collect, values};
+use crate::nn::release_buffers;
 use crate::random::Stream;
 use crate::recipe::{Phase, Recipe};
 use crate::tasks::Score;
@@ -112,6 +113,7 @@ impl PhaseContext<'_> {
                 saved = Instant::now();
             }
         }
+        release_buffers();
         Ok(model)
     }
 

@@ -1,6 +1,7 @@
 //! Fitting a model phase by phase. Knows a model, batches and phases; no concrete task, no printing.
 
 pub(crate) mod checkpoint;
+mod cpu_adam;
 pub(crate) mod evaluate;
 pub(crate) mod fit;
 pub mod observer;

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use headstart_kernels::training::AdamStep;
 
+use super::cpu_adam;
 use crate::nn::named::{Path, values};
 use crate::parameters::{Parameter, Parameters};
 use crate::recipe::Optimizer;
@@ -68,38 +70,67 @@ impl Stepper {
         }
     }
 
-    /// The step of one parameter, flat; updates its slots.
-    fn delta(&mut self, name: &str, value: &Tensor<1>, gradient: Tensor<1>, rate: f64, decays: bool) -> Tensor<1> {
+    /// One parameter after its step, flat; updates its slots. `scale` is on the gradient.
+    fn moved(
+        &mut self,
+        name: &str,
+        value: Tensor<1>,
+        gradient: Tensor<1>,
+        rate: f64,
+        scale: f64,
+        decays: bool,
+    ) -> Tensor<1> {
         let zeros = || Tensor::zeros_like(&gradient);
-        let slots = self.slots.entry(name.to_owned()).or_default();
+        if !self.slots.contains_key(name) {
+            self.slots.insert(name.to_owned(), Vec::new());
+        }
+        let slots = self.slots.get_mut(name).expect("inserted above");
+        let scaled = |gradient: Tensor<1>| if scale == 1.0 { gradient } else { gradient.mul_scalar(scale) };
         match self.optimizer {
             Optimizer::Adam {} | Optimizer::AdamW { .. } => {
-                let (first, second) = match slots.as_slice() {
-                    [first, second] => (first.clone(), second.clone()),
-                    _ => (zeros(), zeros()),
+                let weight_decay = match self.optimizer {
+                    Optimizer::AdamW { weight_decay } if decays => weight_decay,
+                    _ => 0.0,
                 };
+                let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
+                let correction = (1.0 - BETA2.powi(steps)).sqrt() / (1.0 - BETA1.powi(steps));
+                let (first, second) = match <[Tensor<1>; 2]>::try_from(std::mem::take(slots)) {
+                    Ok([first, second]) => (first, second),
+                    Err(_) => (zeros(), zeros()),
+                };
+                let numbers = AdamStep {
+                    rate: (rate * correction) as f32,
+                    decay: (rate * weight_decay) as f32,
+                    beta1: BETA1 as f32,
+                    beta2: BETA2 as f32,
+                    epsilon: EPSILON as f32,
+                    scale: scale as f32,
+                };
+                let (value, first, second) = match cpu_adam::step((value, first, second), gradient.clone(), &numbers) {
+                    Ok((value, first, second)) => {
+                        *slots = vec![first, second];
+                        return value;
+                    }
+                    Err(elsewhere) => elsewhere,
+                };
+                let gradient = scaled(gradient);
                 let first = first.mul_scalar(BETA1).add(gradient.clone().mul_scalar(1.0 - BETA1));
                 let second = second.mul_scalar(BETA2).add(gradient.square().mul_scalar(1.0 - BETA2));
                 *slots = vec![first.clone(), second.clone()];
-                let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
-                let correction = (1.0 - BETA2.powi(steps)).sqrt() / (1.0 - BETA1.powi(steps));
                 let step = first.div(second.sqrt().add_scalar(EPSILON)).mul_scalar(rate * correction);
-                match self.optimizer {
-                    Optimizer::AdamW { weight_decay } if decays => {
-                        step.add(value.clone().mul_scalar(rate * weight_decay))
-                    }
-                    _ => step,
-                }
+                let kept = if weight_decay == 0.0 { value } else { value.mul_scalar(1.0 - rate * weight_decay) };
+                kept.sub(step)
             }
             Optimizer::Sgd { momentum, weight_decay } => {
                 let decay = if decays { weight_decay } else { 0.0 };
+                let gradient = scaled(gradient);
                 let gradient = if decay == 0.0 { gradient } else { gradient.add(value.clone().mul_scalar(decay)) };
                 let velocity = match slots.as_slice() {
                     [velocity] => velocity.clone().mul_scalar(momentum).add(gradient),
                     _ => gradient,
                 };
                 *slots = vec![velocity.clone()];
-                velocity.mul_scalar(rate)
+                value.sub(velocity.mul_scalar(rate))
             }
         }
     }
@@ -144,10 +175,9 @@ impl ModuleMapper for Mover<'_> {
             let count = shape.iter().product::<usize>();
             let value = tensor.inner().reshape([count]);
             let gradient = gradient.reshape([count]);
-            let gradient = if self.scale == 1.0 { gradient } else { gradient.mul_scalar(self.scale) };
             // Biases and normalizations are vectors; decay is for matrices and kernels.
-            let delta = self.stepper.delta(&name, &value, gradient, rate, D > 1);
-            Tensor::from_inner(value.sub(delta).reshape(shape)).require_grad()
+            let moved = self.stepper.moved(&name, value, gradient, rate, self.scale, D > 1);
+            Tensor::from_inner(moved.reshape(shape)).require_grad()
         })
     }
 }
