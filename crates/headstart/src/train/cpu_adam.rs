@@ -8,12 +8,13 @@ use headstart_kernels::training::{AdamStep, adam_step};
 /// Value, first and second moment of one parameter, flat.
 pub(super) type Moved = (Tensor<1>, Tensor<1>, Tensor<1>);
 
-/// Moves a parameter and its moments; gives them back as they are when they are on another device.
-pub(super) fn step((value, first, second): Moved, gradient: Tensor<1>, numbers: &AdamStep) -> Result<Moved, Moved> {
-    let on_cpu = |tensor: &Tensor<1>| tensor.clone().try_into_primitive::<Flex>().is_ok();
-    if ![&value, &first, &second, &gradient].into_iter().all(on_cpu) {
-        return Err((value, first, second));
-    }
+/// Whether the tensors are on the CPU.
+pub(super) fn applies(tensors: [&Tensor<1>; 4]) -> bool {
+    tensors.into_iter().all(|tensor| tensor.clone().try_into_primitive::<Flex>().is_ok())
+}
+
+/// Moves a parameter and its moments, which [`applies`] has found on the CPU.
+pub(super) fn step((value, first, second): Moved, gradient: Tensor<1>, numbers: &AdamStep) -> Moved {
     let [mut value, mut first, mut second, gradient] = [value, first, second, gradient].map(contiguous);
     adam_step(
         numbers,
@@ -23,11 +24,11 @@ pub(super) fn step((value, first, second): Moved, gradient: Tensor<1>, numbers: 
         gradient.as_slice().expect("parameters are f32 and were made contiguous"),
     );
     let [value, first, second] = [value, first, second].map(Tensor::from_primitive::<Flex>);
-    Ok((value, first, second))
+    (value, first, second)
 }
 
 fn contiguous(tensor: Tensor<1>) -> FlexTensor {
-    let tensor = tensor.try_into_primitive::<Flex>().expect("checked before");
+    let tensor = tensor.try_into_primitive::<Flex>().expect("the caller has asked whether this applies");
     // A copy only where the tensor is a part of another.
     tensor.to_contiguous()
 }

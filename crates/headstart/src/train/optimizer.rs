@@ -81,10 +81,7 @@ impl Stepper {
         decays: bool,
     ) -> Tensor<1> {
         let zeros = || Tensor::zeros_like(&gradient);
-        if !self.slots.contains_key(name) {
-            self.slots.insert(name.to_owned(), Vec::new());
-        }
-        let slots = self.slots.get_mut(name).expect("inserted above");
+        let slots = self.slots.entry(name.to_owned()).or_default();
         let scaled = |gradient: Tensor<1>| if scale == 1.0 { gradient } else { gradient.mul_scalar(scale) };
         match self.optimizer {
             Optimizer::Adam {} | Optimizer::AdamW { .. } => {
@@ -106,13 +103,11 @@ impl Stepper {
                     epsilon: EPSILON as f32,
                     scale: scale as f32,
                 };
-                let (value, first, second) = match cpu_adam::step((value, first, second), gradient.clone(), &numbers) {
-                    Ok((value, first, second)) => {
-                        *slots = vec![first, second];
-                        return value;
-                    }
-                    Err(elsewhere) => elsewhere,
-                };
+                if cpu_adam::applies([&value, &first, &second, &gradient]) {
+                    let (value, first, second) = cpu_adam::step((value, first, second), gradient, &numbers);
+                    *slots = vec![first, second];
+                    return value;
+                }
                 let gradient = scaled(gradient);
                 let first = first.mul_scalar(BETA1).add(gradient.clone().mul_scalar(1.0 - BETA1));
                 let second = second.mul_scalar(BETA2).add(gradient.square().mul_scalar(1.0 - BETA2));
