@@ -1,7 +1,9 @@
 //! Convolution, normalization and activation while they learn, against plain loops in f64 and their differences.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
-use headstart_kernels::training::{AdamStep, BufferPool, ConvNorm, ConvNormSpec, Normalization, adam_step};
+use headstart_kernels::training::{
+    AdamStep, BufferPool, Chain, ConvNorm, ConvNormSpec, LayerArguments, Normalization, adam_step,
+};
 use headstart_kernels::{Activation, InstructionSet, Padding, PaddingRule, Shape};
 use proptest::prelude::*;
 
@@ -260,4 +262,85 @@ fn adam_takes_the_step_of_its_definition() {
     let (m, v) = (0.9 * 0.2 + 0.1 * 0.5, 0.999 * 0.04 + 0.001 * 0.25);
     assert!((first[0] - m).abs() < 1e-6 && (second[0] - v).abs() < 1e-6);
     assert!((value[0] - (2.0 - 0.1 * m / (v.sqrt() + 1e-7) - 0.02)).abs() < 1e-6);
+}
+
+/// An inverted residual as one step against its three layers one by one, with and without the residual.
+#[test]
+fn a_chain_gives_what_its_layers_give_one_by_one() {
+    let layer = |inputs, outputs, kernel, stride, depthwise, activation| ConvNormSpec {
+        in_channels: inputs,
+        out_channels: outputs,
+        kernel,
+        stride,
+        padding: PaddingRule::TensorFlowSame,
+        depthwise,
+        activation,
+        epsilon: 1e-3,
+    };
+    for (stride, outputs, residual) in [(1, 8, true), (1, 12, false), (2, 8, false)] {
+        let specs = [
+            layer(8, 24, 1, 1, false, Activation::Relu6),
+            layer(24, 24, 3, stride, true, Activation::Relu6),
+            layer(24, outputs, 1, 1, false, Activation::Identity),
+        ];
+        let (batch, shape) = (11, Shape { height: 9, width: 8, channels: 8 });
+        let mut steps: Vec<ConvNorm> = Vec::new();
+        for spec in specs {
+            let input = steps.last().map_or(shape, ConvNorm::output);
+            steps.push(ConvNorm::new(spec, input).unwrap());
+        }
+        let weights: Vec<Vec<f32>> = steps.iter().map(|step| values(step.weight_count(), 3)).collect();
+        let vectors = |seed: u64, add: f32| -> Vec<Vec<f32>> {
+            specs.iter().map(|spec| values(spec.out_channels, seed).iter().map(|value| value + add).collect()).collect()
+        };
+        let (gamma, beta, mean, variance) = (vectors(4, 1.5), vectors(5, 0.5), vectors(6, 0.0), vectors(7, 1.3));
+        let arguments: Vec<LayerArguments<'_>> = (0..3)
+            .map(|index| LayerArguments {
+                weights: &weights[index],
+                normalization: Normalization {
+                    gamma: &gamma[index],
+                    beta: &beta[index],
+                    statistics: Some((&mean[index], &variance[index])),
+                },
+            })
+            .collect();
+        let input = values(batch * shape.len(), 1);
+        let pool = BufferPool::new();
+        let chain = Chain::new(steps.clone(), residual).unwrap();
+        let (output, convolved) = chain.forward(&pool, batch, &input, &arguments).unwrap();
+        let mut here = input.clone();
+        let mut inputs = Vec::new();
+        for (step, layer) in steps.iter().zip(&arguments) {
+            let forward = step.forward(&pool, batch, &here, layer.weights, layer.normalization).unwrap();
+            inputs.push((std::mem::replace(&mut here, forward.output.clone()), forward));
+        }
+        if residual {
+            here.iter_mut().zip(&input).for_each(|(sum, value)| *sum += value);
+        }
+        assert_eq!(output, here);
+        assert!(convolved.iter().zip(&inputs).all(|(convolved, (_, forward))| *convolved == forward.convolved));
+
+        let gradient = values(output.len(), 2);
+        let (to_input, layers) = chain.backward(&pool, batch, &input, &arguments, &convolved, &gradient, true).unwrap();
+        let mut back = gradient.clone();
+        for (index, (input, forward)) in inputs.iter().enumerate().rev() {
+            let (step, layer) = (&steps[index], &arguments[index]);
+            let saved = (&forward.convolved[..], &forward.mean[..], &forward.variance[..]);
+            let found =
+                step.backward(&pool, batch, input, layer.weights, layer.normalization, saved, &back, true).unwrap();
+            assert_eq!(layers[index].weights, found.weights);
+            assert_eq!((&layers[index].gamma, &layers[index].beta), (&found.gamma, &found.beta));
+            back = found.input.unwrap();
+        }
+        if residual {
+            back.iter_mut().zip(&gradient).for_each(|(sum, value)| *sum += value);
+        }
+        assert_eq!(to_input.unwrap(), back);
+        let (none, same) = chain.backward(&pool, batch, &input, &arguments, &convolved, &gradient, false).unwrap();
+        assert!(none.is_none() && same == layers);
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        assert_eq!(one.install(|| chain.forward(&pool, batch, &input, &arguments).unwrap().0), output);
+        assert!(Chain::new(vec![steps[0], steps[2]], false).is_err() == (stride == 2));
+        assert!(Chain::new(vec![], false).is_err() && Chain::new(steps[..1].to_vec(), true).is_err());
+    }
 }

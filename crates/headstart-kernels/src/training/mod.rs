@@ -6,12 +6,14 @@
 //! on the number of threads.
 
 mod adam;
+mod chain;
 mod dense;
 mod depthwise;
 mod normalization;
 mod pool;
 
 pub use adam::{AdamStep, adam_step};
+pub use chain::{Chain, LayerArguments, LayerGradients};
 pub use pool::BufferPool;
 
 use rayon::prelude::*;
@@ -85,7 +87,7 @@ pub struct Gradients {
 }
 
 /// A convolution with normalization and activation on inputs of one shape.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConvNorm {
     spec: ConvNormSpec,
     input: Shape,
@@ -240,7 +242,7 @@ impl ConvNorm {
                     sums
                 })
                 .collect();
-            let total = Sums::total(&sums, self.spec.out_channels);
+            let total = Sums::total(sums.iter(), self.spec.out_channels);
             affine.correct(&total, batch * self.output.height * self.output.width);
         }
         let kernel = self.kernel(weights)?;
@@ -250,8 +252,7 @@ impl ConvNorm {
         let shard = batch.div_ceil(SHARDS).max(1);
         let run = |index: usize, mut inputs: Option<&mut [f32]>| {
             let mut scratch = Scratch::default();
-            let mut partial =
-                Partial { weights: vec![0.0; self.weight_count()], sums: Sums::new(self.spec.out_channels) };
+            let mut partial = Partial::new(self);
             for picture in index * shard..((index + 1) * shard).min(batch) {
                 let here = &input[picture * self.input.len()..][..self.input.len()];
                 let (convolved, gradient) = (&convolved[picture * size..][..size], &gradient[picture * size..][..size]);
@@ -277,13 +278,8 @@ impl ConvNorm {
                 .collect(),
             None => (0..batch.div_ceil(shard)).into_par_iter().map(|index| run(index, None)).collect(),
         };
-        let mut weight_gradient = vec![0.0; self.weight_count()];
-        for partial in &partials {
-            weight_gradient.iter_mut().zip(&partial.weights).for_each(|(sum, part)| *sum += part);
-        }
-        let sums: Vec<Sums> = partials.into_iter().map(|partial| partial.sums).collect();
-        let (gamma, beta) = affine.parameter_gradients(&Sums::total(&sums, self.spec.out_channels));
-        Ok(Gradients { input: input_gradient, weights: kernel.as_given(self, weight_gradient), gamma, beta })
+        let (weights, gamma, beta) = Partial::total(partials.iter(), self, &kernel, &affine);
+        Ok(Gradients { input: input_gradient, weights, gamma, beta })
     }
 
     fn convolve(&self, kernel: &Kernel, input: &[f32], convolved: &mut [f32], scratch: &mut Scratch) {
@@ -316,6 +312,10 @@ impl ConvNorm {
         normalization: Normalization<'_>,
     ) -> Result<(), KernelError> {
         check("the input", volume(&[batch, self.input.len()]), input.len())?;
+        self.check_arguments(weights, normalization)
+    }
+
+    fn check_arguments(&self, weights: &[f32], normalization: Normalization<'_>) -> Result<(), KernelError> {
         check("the kernel", self.weight_count(), weights.len())?;
         check("gamma", self.spec.out_channels, normalization.gamma.len())?;
         check("beta", self.spec.out_channels, normalization.beta.len())?;

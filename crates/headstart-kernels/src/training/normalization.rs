@@ -35,7 +35,7 @@ impl Sums {
     }
 
     /// The sum of many, in their order.
-    pub(super) fn total(all: &[Self], channels: usize) -> Self {
+    pub(super) fn total<'a>(all: impl Iterator<Item = &'a Self>, channels: usize) -> Self {
         let mut total = Self::new(channels);
         for part in all {
             total.gradient.iter_mut().zip(&part.gradient).for_each(|(sum, value)| *sum += value);

@@ -4,7 +4,7 @@
 //! multiples of 8, and the last layer keeps 1280 channels for widths below 1.
 
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use headstart_data::preprocess::Preprocess;
 use headstart_kernels as kernels;
 use headstart_kernels::Layer;
@@ -283,7 +283,13 @@ impl MobileNetV2 {
 
 impl InvertedResidual {
     /// `[B, H, W, C]` → `[B, H', W', C']`.
-    fn forward(&self, input: burn::tensor::Tensor<4>, statistics: NormStatistics) -> burn::tensor::Tensor<4> {
+    fn forward(&self, input: Tensor<4>, statistics: NormStatistics) -> Tensor<4> {
+        if statistics == NormStatistics::Fixed {
+            let layers: Vec<&ConvNorm> = self.expand.iter().chain([&self.depthwise, &self.project]).collect();
+            if let Some(output) = ConvNorm::forward_chain(&layers, self.residual, &input) {
+                return output;
+            }
+        }
         let expanded = match &self.expand {
             Some(expand) => expand.forward(input.clone(), statistics),
             None => input.clone(),

@@ -7,7 +7,7 @@ use headstart_kernels as kernels;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::nn::cpu_conv_norm::{self, Operands, Outcome};
+use crate::nn::cpu_conv_norm::{self, LayerTensors, Outcome};
 use crate::nn::named::{read, values};
 use crate::parameters::{Initial, ParameterSpec, Parameters};
 
@@ -206,6 +206,34 @@ impl ConvNorm {
     /// Our own kernels, if the tensors are on the CPU.
     fn forward_on_cpu(&self, input: &Tensor<4>, statistics: NormStatistics) -> Option<Tensor<4>> {
         let [_, height, width, channels] = input.dims();
+        let step = self.step(kernels::Shape { height, width, channels })?;
+        let Outcome { output, mean, variance } = cpu_conv_norm::forward(&step, input, &self.tensors(statistics))?;
+        if statistics == NormStatistics::Batch {
+            let device = input.device();
+            let vector = |values: Vec<f32>| Tensor::<1>::from_floats(values.as_slice(), &device);
+            self.norm.move_towards(vector(mean), vector(variance), output.shape().num_elements() / self.spec.outputs);
+        }
+        Some(output)
+    }
+
+    /// Several layers with fixed statistics as one step of our kernels, if the tensors are on the CPU; with `residual` the
+    /// input is added to the result.
+    pub(crate) fn forward_chain(layers: &[&Self], residual: bool, input: &Tensor<4>) -> Option<Tensor<4>> {
+        let [_, height, width, channels] = input.dims();
+        let mut shape = kernels::Shape { height, width, channels };
+        let mut steps = Vec::with_capacity(layers.len());
+        for layer in layers {
+            let step = layer.step(shape)?;
+            shape = step.output();
+            steps.push(step);
+        }
+        let chain = kernels::training::Chain::new(steps, residual).ok()?;
+        let tensors: Vec<LayerTensors> = layers.iter().map(|layer| layer.tensors(NormStatistics::Fixed)).collect();
+        cpu_conv_norm::forward_chain(chain, input, &tensors)
+    }
+
+    /// This layer for our kernels, on inputs of one shape.
+    fn step(&self, input: kernels::Shape) -> Option<kernels::training::ConvNorm> {
         let spec = kernels::training::ConvNormSpec {
             in_channels: self.spec.inputs,
             out_channels: self.spec.outputs,
@@ -216,22 +244,17 @@ impl ConvNorm {
             activation: self.spec.activation(),
             epsilon: self.norm.epsilon as f32,
         };
-        let step = kernels::training::ConvNorm::new(spec, kernels::Shape { height, width, channels }).ok()?;
+        kernels::training::ConvNorm::new(spec, input).ok()
+    }
+
+    fn tensors(&self, statistics: NormStatistics) -> LayerTensors {
         let fixed = statistics == NormStatistics::Fixed;
-        let operands = Operands {
-            input: input.clone(),
+        LayerTensors {
             weight: self.weight.val(),
             gamma: self.norm.gamma.val(),
             beta: self.norm.beta.val(),
             statistics: fixed.then(|| (values(self.norm.mean.value()), values(self.norm.variance.value()))),
-        };
-        let Outcome { output, mean, variance } = cpu_conv_norm::forward(&step, &operands)?;
-        if !fixed {
-            let device = input.device();
-            let vector = |values: Vec<f32>| Tensor::<1>::from_floats(values.as_slice(), &device);
-            self.norm.move_towards(vector(mean), vector(variance), output.shape().num_elements() / self.spec.outputs);
         }
-        Some(output)
     }
 
     /// The engine's operations, on any device.

@@ -1,17 +1,19 @@
 //! The bridge from the engine's CPU tensors to our kernels for convolution, normalization and activation.
 //!
-//! Other devices have no such bridge: [`forward`] gives `None` there, and the caller uses the engine's own operations.
+//! Other devices have no such bridge: [`forward`] and [`forward_chain`] give `None` there, and the caller uses the engine's
+//! own operations.
 
 use std::sync::Arc;
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Tensor, TensorData};
-use headstart_kernels::training::{BufferPool, ConvNorm, Forward, Normalization};
+use headstart_kernels::Shape;
+use headstart_kernels::training::{BufferPool, Chain, ConvNorm, Forward, LayerArguments, Normalization};
 
 /// Buffers of pictures, which go round from step to step.
 static POOL: BufferPool = BufferPool::new();
@@ -24,157 +26,235 @@ pub(crate) fn release_buffers() {
 /// A tracked backend on the CPU.
 type Tracked = Autodiff<Flex, NoCheckpointing>;
 
-/// What one step is a function of; pictures are `[B, H, W, C]`.
-pub(super) struct Operands {
-    pub(super) input: Tensor<4>,
+const F32: &str = "pictures and parameters are f32";
+const SHAPES: &str = "the layer made the step for these shapes";
+
+/// Arguments of one layer.
+pub(crate) struct LayerTensors {
     /// `[out, in / groups, k, k]`
-    pub(super) weight: Tensor<4>,
-    pub(super) gamma: Tensor<1>,
-    pub(super) beta: Tensor<1>,
+    pub(crate) weight: Tensor<4>,
+    pub(crate) gamma: Tensor<1>,
+    pub(crate) beta: Tensor<1>,
     /// Running mean and variance, unless those of the batch are used.
-    pub(super) statistics: Option<(Vec<f32>, Vec<f32>)>,
+    pub(crate) statistics: Option<(Vec<f32>, Vec<f32>)>,
 }
 
-/// The result and the mean and variance that it was normalized with.
+/// The result of a layer, and the mean and variance that it was normalized with.
 pub(super) struct Outcome {
     pub(super) output: Tensor<4>,
     pub(super) mean: Vec<f32>,
     pub(super) variance: Vec<f32>,
 }
 
-/// Runs `step` if the tensors are on the CPU, recorded for the backward pass if one of them is tracked.
-pub(super) fn forward(step: &ConvNorm, operands: &Operands) -> Option<Outcome> {
-    if let (Ok(input), Ok(weight)) = (
-        operands.input.clone().try_into_primitive::<Tracked>(),
-        operands.weight.clone().try_into_primitive::<Tracked>(),
-    ) {
-        let gamma = operands.gamma.clone().try_into_primitive::<Tracked>().ok()?;
-        let beta = operands.beta.clone().try_into_primitive::<Tracked>().ok()?;
-        let nodes = [input.node(), weight.node(), gamma.node(), beta.node()];
-        let values = Values {
-            input: input.into_primitive().to_contiguous(),
-            weight: weight.into_primitive().to_contiguous(),
-            gamma: gamma.into_primitive().to_contiguous(),
-            beta: beta.into_primitive().to_contiguous(),
-            statistics: operands.statistics.clone(),
-        };
-        let result = values.forward(step)?;
-        let Forward { output, convolved, mean, variance } = result;
-        let output = tensor(output, values.batch(), step);
-        let output = match ConvNormBackward.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
+/// Runs one layer on `input` `[B, H, W, C]` if the tensors are on the CPU, recorded if one of them is tracked.
+pub(super) fn forward(step: &ConvNorm, input: &Tensor<4>, layer: &LayerTensors) -> Option<Outcome> {
+    if let Some((input, node)) = tracked(input) {
+        let (layer, nodes) = Layer::tracked(layer)?;
+        let Forward { output, convolved, mean, variance } = layer.forward(step, &input);
+        let output = tensor(output, &input, step.output());
+        let [weight, gamma, beta] = nodes;
+        let nodes = [node, weight, gamma, beta];
+        let output = match StepBack.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => {
-                let saved = Saved {
-                    step: *step,
-                    values,
-                    convolved: Arc::new(convolved),
-                    mean: mean.clone(),
-                    variance: variance.clone(),
-                };
-                prepared.finish(saved, output)
+                let convolved = Arc::new(convolved);
+                let (mean, variance) = (mean.clone(), variance.clone());
+                prepared.finish(SavedStep { step: *step, input, layer, convolved, mean, variance }, output)
             }
             OpsKind::UnTracked(prepared) => prepared.finish(output),
         };
         return Some(Outcome { output: Tensor::from_primitive::<Tracked>(output), mean, variance });
     }
-    let values = Values {
-        input: operands.input.clone().try_into_primitive::<Flex>().ok()?.to_contiguous(),
-        weight: operands.weight.clone().try_into_primitive::<Flex>().ok()?.to_contiguous(),
-        gamma: operands.gamma.clone().try_into_primitive::<Flex>().ok()?.to_contiguous(),
-        beta: operands.beta.clone().try_into_primitive::<Flex>().ok()?.to_contiguous(),
-        statistics: operands.statistics.clone(),
-    };
-    let Forward { output, convolved, mean, variance } = values.forward(step)?;
+    let (input, layer) = (plain(input)?, Layer::plain(layer)?);
+    let Forward { output, convolved, mean, variance } = layer.forward(step, &input);
     POOL.give(convolved);
-    let output = Tensor::from_primitive::<Flex>(tensor(output, values.batch(), step));
-    Some(Outcome { output, mean, variance })
+    Some(Outcome { output: Tensor::from_primitive::<Flex>(tensor(output, &input, step.output())), mean, variance })
 }
 
-/// The operands as contiguous CPU tensors.
+/// Runs a chain of layers with fixed statistics as one step, as [`forward`] does one layer.
+pub(crate) fn forward_chain(chain: Chain, input: &Tensor<4>, layers: &[LayerTensors]) -> Option<Tensor<4>> {
+    if let Some((input, node)) = tracked(input) {
+        let (layers, nodes): (Vec<Layer>, Vec<[NodeGuard; 3]>) =
+            layers.iter().map(Layer::tracked).collect::<Option<Vec<_>>>()?.into_iter().unzip();
+        let (output, convolved) = run(&chain, &input, &layers);
+        let output = tensor(output, &input, chain.output());
+        let saved = SavedChain { chain, input, layers, convolved: Arc::new(convolved) };
+        let nodes: Vec<NodeGuard> = std::iter::once(node).chain(nodes.into_iter().flatten()).collect();
+        // The number of parents is part of the engine's type: the input and three for each layer.
+        let output = match <[NodeGuard; 7]>::try_from(nodes) {
+            Ok(nodes) => finish(nodes, saved, output),
+            Err(nodes) => finish(<[NodeGuard; 10]>::try_from(nodes).ok()?, saved, output),
+        };
+        return Some(output);
+    }
+    let input = plain(input)?;
+    let layers: Vec<Layer> = layers.iter().map(Layer::plain).collect::<Option<_>>()?;
+    let (output, convolved) = run(&chain, &input, &layers);
+    convolved.into_iter().for_each(|buffer| POOL.give(buffer));
+    Some(Tensor::from_primitive::<Flex>(tensor(output, &input, chain.output())))
+}
+
+fn finish<const P: usize>(nodes: [NodeGuard; P], saved: SavedChain, output: FlexTensor) -> Tensor<4> {
+    let output = match ChainBack::<P>.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish(saved, output),
+        OpsKind::UnTracked(prepared) => prepared.finish(output),
+    };
+    Tensor::from_primitive::<Tracked>(output)
+}
+
+fn run(chain: &Chain, input: &FlexTensor, layers: &[Layer]) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let layers: Vec<LayerArguments<'_>> = layers.iter().map(Layer::arguments).collect();
+    chain.forward(&POOL, batch(input), slice(input), &layers).expect(SHAPES)
+}
+
+/// A layer's arguments as contiguous CPU tensors.
 #[derive(Debug, Clone)]
-struct Values {
-    input: FlexTensor,
+struct Layer {
     weight: FlexTensor,
     gamma: FlexTensor,
     beta: FlexTensor,
     statistics: Option<(Vec<f32>, Vec<f32>)>,
 }
 
-impl Values {
-    fn batch(&self) -> usize {
-        self.input.layout().shape()[0]
+impl Layer {
+    fn tracked(layer: &LayerTensors) -> Option<(Self, [NodeGuard; 3])> {
+        let (weight, weight_node) = tracked(&layer.weight)?;
+        let (gamma, gamma_node) = tracked(&layer.gamma)?;
+        let (beta, beta_node) = tracked(&layer.beta)?;
+        let layer = Self { weight, gamma, beta, statistics: layer.statistics.clone() };
+        Some((layer, [weight_node, gamma_node, beta_node]))
     }
 
-    /// `None` for tensors that are not f32.
-    fn forward(&self, step: &ConvNorm) -> Option<Forward> {
-        let (input, weight) = (self.input.as_slice()?, self.weight.as_slice()?);
-        let forward = step.forward(&POOL, self.batch(), input, weight, self.normalization()?);
-        Some(forward.expect("shapes agree: the layer made the step for this input"))
+    fn plain(layer: &LayerTensors) -> Option<Self> {
+        let (weight, gamma, beta) = (plain(&layer.weight)?, plain(&layer.gamma)?, plain(&layer.beta)?);
+        Some(Self { weight, gamma, beta, statistics: layer.statistics.clone() })
     }
 
-    fn normalization(&self) -> Option<Normalization<'_>> {
+    fn forward(&self, step: &ConvNorm, input: &FlexTensor) -> Forward {
+        step.forward(&POOL, batch(input), slice(input), slice(&self.weight), self.normalization()).expect(SHAPES)
+    }
+
+    fn normalization(&self) -> Normalization<'_> {
         let statistics = self.statistics.as_ref().map(|(mean, variance)| (mean.as_slice(), variance.as_slice()));
-        Some(Normalization { gamma: self.gamma.as_slice()?, beta: self.beta.as_slice()?, statistics })
+        Normalization { gamma: slice(&self.gamma), beta: slice(&self.beta), statistics }
+    }
+
+    fn arguments(&self) -> LayerArguments<'_> {
+        LayerArguments { weights: slice(&self.weight), normalization: self.normalization() }
     }
 }
 
-/// What backward needs of the way forward.
+/// What the way back of one layer needs of the way forward.
 #[derive(Debug, Clone)]
-struct Saved {
+struct SavedStep {
     step: ConvNorm,
-    values: Values,
+    input: FlexTensor,
+    layer: Layer,
     convolved: Arc<Vec<f32>>,
     mean: Vec<f32>,
     variance: Vec<f32>,
 }
 
 #[derive(Debug)]
-struct ConvNormBackward;
+struct StepBack;
 
-impl Backward<Flex, 4> for ConvNormBackward {
-    type State = Saved;
+impl Backward<Flex, 4> for StepBack {
+    type State = SavedStep;
 
-    fn backward(self, ops: Ops<Saved, 4>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+    fn backward(self, ops: Ops<SavedStep, 4>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let gradient = grads.consume::<Flex>(&ops.node).to_contiguous();
-        let Saved { step, values, convolved, mean, variance } = ops.state;
-        let [input, weight, gamma, beta] = ops.parents;
+        let SavedStep { step, input, layer, convolved, mean, variance } = ops.state;
+        let wants_input = ops.parents[0].is_some();
+        let (weights, normalization) = (slice(&layer.weight), layer.normalization());
+        let saved = (convolved.as_slice(), mean.as_slice(), variance.as_slice());
         let back = step
-            .backward(
-                &POOL,
-                values.batch(),
-                values.input.as_slice().expect("the way forward had f32"),
-                values.weight.as_slice().expect("the way forward had f32"),
-                values.normalization().expect("the way forward had f32"),
-                (&convolved, &mean, &variance),
-                gradient.as_slice().expect("gradients have the type of their values"),
-                input.is_some(),
-            )
-            .expect("shapes agree: the way forward ran");
-        let like = |values: Vec<f32>, other: &FlexTensor| {
-            FlexTensor::from_data(TensorData::new(values, other.layout().shape().clone()))
-        };
-        if let (Some(node), Some(gradient)) = (input, back.input) {
-            grads.register::<Flex>(node.id, like(gradient, &values.input));
+            .backward(&POOL, batch(&input), slice(&input), weights, normalization, saved, slice(&gradient), wants_input)
+            .expect(SHAPES);
+        let found = [
+            back.input.map(|values| like(values, &input)),
+            Some(like(back.weights, &layer.weight)),
+            Some(like(back.gamma, &layer.gamma)),
+            Some(like(back.beta, &layer.beta)),
+        ];
+        for (parent, gradient) in ops.parents.into_iter().zip(found) {
+            if let (Some(node), Some(gradient)) = (parent, gradient) {
+                grads.register::<Flex>(node.id, gradient);
+            }
         }
         if let Ok(convolved) = Arc::try_unwrap(convolved) {
             POOL.give(convolved);
         }
         recycle(gradient);
-        if let Some(node) = weight {
-            grads.register::<Flex>(node.id, like(back.weights, &values.weight));
-        }
-        if let Some(node) = gamma {
-            grads.register::<Flex>(node.id, like(back.gamma, &values.gamma));
-        }
-        if let Some(node) = beta {
-            grads.register::<Flex>(node.id, like(back.beta, &values.beta));
-        }
-        recycle(values.input);
+        recycle(input);
     }
 }
 
-fn tensor(values: Vec<f32>, batch: usize, step: &ConvNorm) -> FlexTensor {
-    let shape = step.output();
-    FlexTensor::from_data(TensorData::new(values, [batch, shape.height, shape.width, shape.channels]))
+/// What the way back of a chain needs of the way forward.
+#[derive(Debug, Clone)]
+struct SavedChain {
+    chain: Chain,
+    input: FlexTensor,
+    layers: Vec<Layer>,
+    convolved: Arc<Vec<Vec<f32>>>,
+}
+
+/// The way back of a chain with `P` parents: the input, then weight, gamma and beta of each layer.
+#[derive(Debug)]
+struct ChainBack<const P: usize>;
+
+impl<const P: usize> Backward<Flex, P> for ChainBack<P> {
+    type State = SavedChain;
+
+    fn backward(self, ops: Ops<SavedChain, P>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let gradient = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let SavedChain { chain, input, layers, convolved } = ops.state;
+        let arguments: Vec<LayerArguments<'_>> = layers.iter().map(Layer::arguments).collect();
+        let wants_input = ops.parents[0].is_some();
+        let (to_input, found) = chain
+            .backward(&POOL, batch(&input), slice(&input), &arguments, &convolved, slice(&gradient), wants_input)
+            .expect(SHAPES);
+        let of_layers = found.into_iter().zip(&layers).flat_map(|(found, layer)| {
+            [like(found.weights, &layer.weight), like(found.gamma, &layer.gamma), like(found.beta, &layer.beta)]
+        });
+        let all = std::iter::once(to_input.map(|values| like(values, &input))).chain(of_layers.map(Some));
+        for (parent, gradient) in ops.parents.into_iter().zip(all) {
+            if let (Some(node), Some(gradient)) = (parent, gradient) {
+                grads.register::<Flex>(node.id, gradient);
+            }
+        }
+        if let Ok(convolved) = Arc::try_unwrap(convolved) {
+            convolved.into_iter().for_each(|buffer| POOL.give(buffer));
+        }
+        recycle(gradient);
+        recycle(input);
+    }
+}
+
+/// The contiguous CPU tensor and the node of a tensor on a tracking device.
+fn tracked<const D: usize>(tensor: &Tensor<D>) -> Option<(FlexTensor, NodeGuard)> {
+    let tensor = tensor.clone().try_into_primitive::<Tracked>().ok()?;
+    let node = tensor.node();
+    Some((tensor.into_primitive().to_contiguous(), node))
+}
+
+/// The contiguous CPU tensor of a tensor on a device that does not track.
+fn plain<const D: usize>(tensor: &Tensor<D>) -> Option<FlexTensor> {
+    Some(tensor.clone().try_into_primitive::<Flex>().ok()?.to_contiguous())
+}
+
+fn slice(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice().expect(F32)
+}
+
+fn batch(input: &FlexTensor) -> usize {
+    input.layout().shape()[0]
+}
+
+fn tensor(values: Vec<f32>, input: &FlexTensor, shape: Shape) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, [batch(input), shape.height, shape.width, shape.channels]))
+}
+
+fn like(values: Vec<f32>, other: &FlexTensor) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, other.layout().shape().clone()))
 }
 
 /// Gives the buffer of a tensor back, if nobody else holds it.
