@@ -1,5 +1,7 @@
 //! Convolution with fused bias, residual and activation, without im2col: the tile reads the picture in place.
 
+use std::ops::Range;
+
 use crate::buffer::Buffer;
 use crate::dispatch::{InstructionSet, run_tile};
 use crate::error::KernelError;
@@ -88,11 +90,12 @@ impl Conv2d {
         volume(&[height, width, input.channels])
     }
 
-    /// One picture; lengths have been checked by the network.
+    /// Rows `rows` of the result of one picture; lengths have been checked by the network.
     pub(crate) fn forward(
         &self,
         set: InstructionSet,
         shape: Shape,
+        rows: Range<usize>,
         input: &[f32],
         output: &mut [f32],
         scratch: &mut Buffer,
@@ -100,16 +103,17 @@ impl Conv2d {
         assert_eq!(input.len(), shape.len());
         let (inputs, outputs) = (self.spec.in_channels, self.spec.out_channels);
         if self.is_pointwise() {
-            let operand = Operand { values: input, row_stride: inputs, taps: Taps::single(inputs) };
+            let values = &input[rows.start * shape.width * inputs..];
+            let operand = Operand { values, row_stride: inputs, taps: Taps::single(inputs) };
             for panel in 0..self.panels() {
-                self.multiply(set, panel, operand, shape.height * shape.width, &mut output[panel * PANEL..], None);
+                self.multiply(set, panel, operand, rows.len() * shape.width, &mut output[panel * PANEL..], None);
             }
             return;
         }
         let window = self.spec.window();
         let padding = window.padding(shape.height, shape.width);
-        let (height, width) = window.output(shape.height, shape.width).expect("checked when the network was built");
-        assert_eq!(output.len(), height * width * outputs);
+        let (_, width) = window.output(shape.height, shape.width).expect("checked when the network was built");
+        assert_eq!(output.len(), rows.len() * width * outputs);
         let padded_width = shape.width + padding.left + padding.right;
         let padded = &mut scratch[..self.scratch(shape)];
         fill_padded(padded, input, padding.top, padding.left * inputs, padded_width * inputs, shape.width * inputs);
@@ -126,7 +130,7 @@ impl Conv2d {
         };
         // Panel by panel, so that its weights stay in the cache for all rows.
         for panel in 0..self.panels() {
-            for (y, row) in output.chunks_exact_mut(width * outputs).enumerate() {
+            for (y, row) in rows.clone().zip(output.chunks_exact_mut(width * outputs)) {
                 let values = &padded[y * window.stride[0] * padded_width * inputs..];
                 let operand = Operand { values, row_stride: window.stride[1] * inputs, taps };
                 self.multiply(set, panel, operand, width, &mut row[panel * PANEL..], None);

@@ -2,6 +2,8 @@
 //!
 //! Works on panels of [`PANEL`] channels: rows of `[columns, PANEL]` with their zeros around them.
 
+use std::ops::Range;
+
 use crate::buffer::Buffer;
 use crate::convolution::{UNUSABLE, check};
 use crate::dispatch::{InstructionSet, run_row};
@@ -256,18 +258,19 @@ impl DepthwiseConv2d {
         volume(&[row, input.height + 1]).saturating_add(results)
     }
 
-    /// One picture; lengths have been checked by the network.
+    /// Rows `rows` of the result of one picture; lengths have been checked by the network.
     pub(crate) fn forward(
         &self,
         set: InstructionSet,
         shape: Shape,
+        rows: Range<usize>,
         input: &[f32],
         output: &mut [f32],
         scratch: &mut Buffer,
     ) {
         let window = self.spec.window();
         let padding = window.padding(shape.height, shape.width);
-        let (height, width) = window.output(shape.height, shape.width).expect("checked when the network was built");
+        let (_, width) = window.output(shape.height, shape.width).expect("checked when the network was built");
         let channels = self.spec.channels;
         let row_length = (shape.width + padding.left + padding.right) * PANEL;
         let (picture, rest) = scratch[..self.scratch(shape)].split_at_mut(row_length * shape.height);
@@ -278,12 +281,12 @@ impl DepthwiseConv2d {
             for (row, pixels) in picture.chunks_exact_mut(row_length).zip(input.chunks_exact(shape.width * channels)) {
                 fill_row(row, pixels, channels, first, padding.left);
             }
-            for y in 0..height {
-                let rows = self
+            for (index, y) in rows.clone().enumerate() {
+                let under = self
                     .rows_under(y, padding.top, shape.height, zeros, |row| &picture[row * row_length..][..row_length]);
-                self.row(set, panel, &rows[..window.kernel[0]], results);
+                self.row(set, panel, &under[..window.kernel[0]], results);
                 for x in 0..width {
-                    output[(y * width + x) * channels + first..][..count]
+                    output[(index * width + x) * channels + first..][..count]
                         .copy_from_slice(&results[x * PANEL..][..count]);
                 }
             }

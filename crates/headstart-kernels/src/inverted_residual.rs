@@ -3,6 +3,8 @@
 //! A small map is worked panel by panel of expanded channels, the whole map at a time; a large one in blocks of rows, with
 //! the expanded rows of all panels in a ring. Both give the same bits as the three layers one after the other.
 
+use std::ops::Range;
+
 use crate::buffer::Buffer;
 use crate::convolution::{Conv2d, Operand};
 use crate::depthwise::{DepthwiseConv2d, clear_padding, fill_row};
@@ -108,11 +110,12 @@ impl InvertedResidual {
         ring.saturating_add(results).saturating_add(plan.row)
     }
 
-    /// One picture; lengths have been checked by the network.
+    /// Rows `rows` of the result of one picture; lengths have been checked by the network.
     pub(crate) fn forward(
         &self,
         set: InstructionSet,
         shape: Shape,
+        rows: Range<usize>,
         input: &[f32],
         output: &mut [f32],
         scratch: &mut Buffer,
@@ -126,10 +129,12 @@ impl InvertedResidual {
         zeros.fill(0.0);
 
         let whole = plan.block == plan.output.height;
-        let mut expanded = 0; // rows of the input that the ring has seen
-        let mut first = 0;
-        while first < plan.output.height {
-            let rows = plan.block.min(plan.output.height - first);
+        let (from, to) = (rows.start, rows.end);
+        let start = (from * stride).saturating_sub(plan.top).min(shape.height); // the first row of the input that is needed
+        let mut expanded = start; // rows of the input up to which the ring has seen
+        let mut first = from;
+        while first < to {
+            let rows = plan.block.min(to - first);
             // Rows of the input under the last result, cut at the bottom.
             let last = (first + rows - 1) * stride + (window.kernel[0] - 1) * dilation;
             let needed = (last + 1).saturating_sub(plan.top).min(shape.height);
@@ -137,7 +142,7 @@ impl InvertedResidual {
             for panel in 0..panels {
                 let slot = if plan.ring_panels == 1 { 0 } else { panel };
                 let ring = &mut ring[slot * plan.ring * plan.row..][..plan.ring * plan.row];
-                for y in if whole { 0 } else { expanded }..needed {
+                for y in if whole { start } else { expanded }..needed {
                     let pixels = &input[y * shape.width * shape.channels..][..shape.width * shape.channels];
                     let row = &mut ring[(y % plan.ring) * plan.row..][..plan.row];
                     self.expand_row(set, pixels, panel, plan.left, row);
@@ -152,7 +157,8 @@ impl InvertedResidual {
             }
             expanded = needed;
             let channels = plan.output.channels;
-            let range = first * width * channels..(first + rows) * width * channels;
+            let pixels = first * width * channels..(first + rows) * width * channels;
+            let range = (first - from) * width * channels..(first - from + rows) * width * channels;
             let operand = Operand {
                 values: &results[..panels * results_len],
                 row_stride: PANEL,
@@ -166,7 +172,7 @@ impl InvertedResidual {
                 },
             };
             for panel in 0..self.project.panels() {
-                let residual = self.residual.then(|| &input[range.clone()][panel * PANEL..]);
+                let residual = self.residual.then(|| &input[pixels.clone()][panel * PANEL..]);
                 let output = &mut output[range.clone()][panel * PANEL..];
                 self.project.multiply(set, panel, operand, rows * width, output, residual);
             }

@@ -12,6 +12,7 @@ mod dispatch;
 mod error;
 mod inverted_residual;
 mod network;
+mod row_shares;
 mod shape;
 mod simd;
 mod tile;

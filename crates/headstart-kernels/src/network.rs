@@ -9,6 +9,7 @@ use crate::depthwise::DepthwiseConv2d;
 use crate::dispatch::{InstructionSet, chosen};
 use crate::error::KernelError;
 use crate::inverted_residual::InvertedResidual;
+use crate::row_shares::{Gate, Guard, RowShares};
 use crate::shape::{Shape, volume};
 
 /// One step of a frozen network.
@@ -72,11 +73,21 @@ impl Layer {
         }
     }
 
-    fn forward(&self, set: InstructionSet, shape: Shape, input: &[f32], output: &mut [f32], scratch: &mut Buffer) {
+    /// Rows `rows` of the result of one picture.
+    fn forward(
+        &self,
+        set: InstructionSet,
+        shape: Shape,
+        rows: Range<usize>,
+        input: &[f32],
+        output: &mut [f32],
+        scratch: &mut Buffer,
+    ) {
         match self {
-            Self::Conv2d(layer) => layer.forward(set, shape, input, output, scratch),
-            Self::Depthwise(layer) => layer.forward(set, shape, input, output, scratch),
-            Self::InvertedResidual(layer) => layer.forward(set, shape, input, output, scratch),
+            _ if rows.is_empty() => {}
+            Self::Conv2d(layer) => layer.forward(set, shape, rows, input, output, scratch),
+            Self::Depthwise(layer) => layer.forward(set, shape, rows, input, output, scratch),
+            Self::InvertedResidual(layer) => layer.forward(set, shape, rows, input, output, scratch),
             Self::GlobalAveragePool => average(shape, input, output),
         }
     }
@@ -187,7 +198,7 @@ impl Network {
 
     /// Runs layers `range` over `batch` pictures, `[B, H, W, C]` → `[B, H', W', C']`.
     ///
-    /// Threads take whole pictures. The result of a picture is the same to the last bit whatever batch it is in and
+    /// Threads take whole pictures, or rows where there is one picture. The result of a picture is the same to the last bit whatever batch it is in and
     /// however many threads there are.
     ///
     /// # Errors
@@ -207,6 +218,9 @@ impl Network {
         let (from, to) = (self.shapes[range.start].len(), self.shapes[range.end].len());
         check("the input", volume(&[batch, from]), input.len())?;
         check("the output", volume(&[batch, to]), output.len())?;
+        if batch == 1 && threads > 1 && !range.is_empty() {
+            return self.split(range, input, output, threads);
+        }
         let threads = threads.clamp(1, batch.max(1));
         let mut pictures = input.chunks_exact(from).zip(output.chunks_exact_mut(to));
         let mut scratch = self.take(range.clone())?;
@@ -235,6 +249,42 @@ impl Network {
         Ok(())
     }
 
+    /// One picture by several threads, each with its part of the rows of every layer.
+    fn split(&self, range: Range<usize>, input: &[f32], output: &mut [f32], threads: usize) -> Result<(), KernelError> {
+        let mut all = (0..threads).map(|_| self.take(range.clone())).collect::<Result<Vec<_>, _>>()?;
+        let [mut here, mut there] = std::mem::take(&mut all[0].maps);
+        let maps = [RowShares::new(&mut here), RowShares::new(&mut there)];
+        let last = RowShares::new(output);
+        let gate = Gate::new(threads);
+        let work = |thread: usize, scratch: &mut Buffer| {
+            let _guard = Guard(&gate);
+            for (step, index) in range.clone().enumerate() {
+                let (shape, result) = (self.shapes[index], self.shapes[index + 1]);
+                let rows = result.height * thread / threads..result.height * (thread + 1) / threads;
+                let row = result.width * result.channels;
+                let to = if index + 1 == range.end { &last } else { &maps[(step + 1) % 2] };
+                // SAFETY: the threads' rows do not overlap, and nobody reads this map before all have passed the gate.
+                let to = unsafe { to.part(rows.start * row..rows.end * row) };
+                // SAFETY: this map was written before the last gate, and nobody writes to it before the next.
+                let from = if step == 0 { input } else { unsafe { maps[step % 2].read(shape.len()) } };
+                self.layers[index].forward(self.set, shape, rows, from, to, scratch);
+                gate.pass();
+            }
+        };
+        std::thread::scope(|scope| {
+            let mut scratches = all.iter_mut().map(|scratch| &mut scratch.layer).enumerate();
+            let own = scratches.next();
+            for (thread, scratch) in scratches {
+                let work = &work;
+                scope.spawn(move || work(thread, scratch));
+            }
+            own.into_iter().for_each(|(thread, scratch)| work(thread, scratch));
+        });
+        all[0].maps = [here, there];
+        all.into_iter().for_each(|scratch| self.give(scratch));
+        Ok(())
+    }
+
     /// One picture through the layers, back and forth between two maps.
     fn one(&self, range: Range<usize>, input: &[f32], output: &mut [f32], scratch: &mut Scratch) {
         if range.is_empty() {
@@ -247,7 +297,7 @@ impl Network {
             let (shape, result) = (self.shapes[index], self.shapes[index + 1]);
             let source = if index == range.start { input } else { &here[..shape.len()] };
             let result = if index + 1 == range.end { &mut *output } else { &mut there[..result.len()] };
-            self.layers[index].forward(self.set, shape, source, result, scratch);
+            self.layers[index].forward(self.set, shape, 0..self.shapes[index + 1].height, source, result, scratch);
             std::mem::swap(&mut here, &mut there);
         }
     }

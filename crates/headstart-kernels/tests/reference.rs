@@ -126,6 +126,12 @@ fn run(shape: Shape, layers: Vec<Layer>, input: &[f32], set: InstructionSet) -> 
     // What an earlier picture left in the buffers must not be seen.
     network.forward(0..count, &vec![f32::NAN; input.len()], 1, &mut output, 1).unwrap();
     network.forward(0..count, input, 1, &mut output, 1).unwrap();
+    // One picture can be shared out by rows, to the same bits.
+    for threads in [2, 3] {
+        let mut split = vec![f32::NAN; output.len()];
+        network.forward(0..count, input, 1, &mut split, threads).unwrap();
+        assert_eq!(split, output, "{threads} threads");
+    }
     output
 }
 
@@ -296,6 +302,12 @@ fn the_result_of_a_picture_does_not_depend_on_its_batch_or_the_threads() {
         let mut together = vec![0.0; 5 * to];
         network.forward(0..5, &input, 5, &mut together, threads).unwrap();
         assert_eq!(together, alone, "{threads} threads");
+        // One picture alone is shared out by rows.
+        for (input, expected) in input.chunks_exact(from).zip(alone.chunks_exact(to)) {
+            let mut split = vec![0.0; to];
+            network.forward(0..5, input, 1, &mut split, threads).unwrap();
+            assert_eq!(split, expected, "{threads} threads on one picture");
+        }
     }
 }
 

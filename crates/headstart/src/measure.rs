@@ -1,4 +1,5 @@
-//! How long a training step takes on this machine: what `bench/fine_tuning` reports.
+//! How long training steps and frozen passes take on this machine: what `bench/fine_tuning` and `bench/frozen_features`
+//! report.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::model::{FrozenBackbone, Model, frozen_depth, trainable};
 use crate::nn::NormStatistics;
 use crate::parameters::Parameters;
 use crate::random::Stream;
-use crate::recipe::{Freeze, HeadRecipe, Optimizer, Output};
+use crate::recipe::{Freeze, HeadRecipe, Optimizer, Output, Pool};
 use crate::tasks::image_classification::{ClassificationHead, binary_cross_entropy};
 use crate::train::optimizer::Stepper;
 
@@ -37,6 +38,30 @@ pub struct StepSpec {
 /// [`crate::Error::UnknownName`] for a stage that the backbone does not have.
 pub fn training_steps(spec: &StepSpec, count: usize) -> Result<Vec<Duration>> {
     crate::run::thread_pool(spec.threads)?.install(|| timed(spec, count))
+}
+
+/// Times `count` passes of `batch` pictures through a whole frozen backbone with average pooling.
+///
+/// # Errors
+/// [`crate::Error::Kernel`] for an architecture that does not take its published input size.
+pub fn frozen_passes(
+    backbone: &'static BackboneSpec,
+    variant: &'static Variant,
+    batch: usize,
+    threads: usize,
+    count: usize,
+) -> Result<Vec<Duration>> {
+    let pretrained = Pretrained::random(backbone, variant, 0);
+    let frozen = FrozenBackbone::new(&pretrained, &pretrained.parameters)?;
+    let mut draw = Stream::new(0, "measure", &[]);
+    let pixels: Vec<f32> = (0..batch * frozen.input().len()).map(|_| draw.uniform(-1.0, 1.0)).collect();
+    (0..count)
+        .map(|_| {
+            let start = Instant::now();
+            frozen.forward(&pixels, batch, frozen.stage_count(), Pool::Average, threads)?;
+            Ok(start.elapsed())
+        })
+        .collect()
 }
 
 fn timed(spec: &StepSpec, count: usize) -> Result<Vec<Duration>> {

@@ -82,7 +82,8 @@ impl Dense {
         if scratch.grow(self.0.scratch(shape)).is_err() {
             std::alloc::handle_alloc_error(std::alloc::Layout::new::<f32>());
         }
-        self.0.forward(set, shape, input, output, scratch);
+        let rows = self.0.output(shape).map_or(0, |output| output.height);
+        self.0.forward(set, shape, 0..rows, input, output, scratch);
     }
 }
 
