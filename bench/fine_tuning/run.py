@@ -1,10 +1,11 @@
-"""Times training steps of MobileNetV2 1.0 at 224 pixels: Headstart and PyTorch, interleaved, each a process of its own.
+"""Times training steps of MobileNetV2 1.0 at 224 pixels: Headstart, PyTorch and Keras, interleaved, each a process of its own.
 
     cargo build --release --workspace --examples
     bench/.venv/bin/python bench/fine_tuning/run.py --headstart target/release/examples/training_steps
 
 Rows: `none` everything learns, batch 16; `last2` the last two stages learn (ours from cached features, PyTorch's with the
-layers below frozen, in every step); `all` the head 1280 → 256 → 1 on given features, batch 32. Adam, f32.
+layers below frozen, in every step); `all` the head 1280 → 256 → 1 on given features, batch 32 (Keras as `fit`).
+Adam, f32.
 """
 
 import argparse
@@ -22,14 +23,19 @@ ROWS = [("none", "none", 16, 12), ("last2", "stage6", 16, 24), ("all", "all", 32
 
 
 def measure(command, threads):
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(threads),
+        "TF_NUM_INTRAOP_THREADS": str(threads),
+        "TF_NUM_INTEROP_THREADS": str(threads),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, stderr=subprocess.DEVNULL)
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         sys.exit(f"{command} ended with {process.returncode}")
-    return json.loads(output) | {"mebibytes": usage.ru_maxrss / 1024}
+    return json.loads(output.splitlines()[-1]) | {"mebibytes": usage.ru_maxrss / 1024}
 
 
 def main():
@@ -49,7 +55,10 @@ def main():
             "headstart": [str(options.headstart), ours, str(batch), str(steps), str(options.threads)],
             "pytorch channels_last": [*job, "--format", "channels_last"],
         }
-        if name != "all":
+        if name == "all":
+            keras = [str(options.python), str(HERE / "keras_job.py")]
+            commands["keras fit"] = [*keras, "--batch", str(batch), "--steps", str(steps)]
+        else:
             commands["pytorch contiguous"] = [*job, "--format", "contiguous_format"]
         for _ in range(options.rounds):
             for who, command in commands.items():
