@@ -33,6 +33,14 @@ impl Buffer {
         }
         Ok(())
     }
+
+    /// The first `length` floats, after making room for them; aborts as the standard library does when there is no memory.
+    pub(crate) fn room(&mut self, length: usize) -> &mut [f32] {
+        if self.grow(length).is_err() {
+            std::alloc::handle_alloc_error(std::alloc::Layout::new::<Line>());
+        }
+        &mut self[..length]
+    }
 }
 
 impl Deref for Buffer {

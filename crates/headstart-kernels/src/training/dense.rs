@@ -79,9 +79,7 @@ impl Dense {
         output: &mut [f32],
         scratch: &mut Buffer,
     ) {
-        if scratch.grow(self.0.scratch(shape)).is_err() {
-            std::alloc::handle_alloc_error(std::alloc::Layout::new::<f32>());
-        }
+        scratch.room(self.0.scratch(shape));
         let rows = self.0.output(shape).map_or(0, |output| output.height);
         self.0.forward(set, shape, 0..rows, input, output, scratch);
     }
@@ -104,10 +102,7 @@ pub(super) fn add_weight_gradient(
     let padding = step.padding;
     let padded_width = shape.width + padding.left + padding.right;
     let padded_height = shape.height + padding.top + padding.bottom;
-    if scratch.padded.grow(padded_height * padded_width * inputs).is_err() {
-        std::alloc::handle_alloc_error(std::alloc::Layout::new::<f32>());
-    }
-    let padded = &mut scratch.padded[..padded_height * padded_width * inputs];
+    let padded = scratch.padded.room(padded_height * padded_width * inputs);
     fill_padded(padded, input, padding.top, padding.left * inputs, padded_width * inputs, shape.width * inputs);
     let tap = |ky: usize, kx: usize| (ky * padded_width + kx) * inputs;
     if spec.stride > 1 {
@@ -122,10 +117,7 @@ pub(super) fn add_weight_gradient(
     }
     // Gradients on rows as wide as the padded picture, zeros behind them: one long product a tap.
     let count = (result.height - 1) * padded_width + result.width;
-    if scratch.spread.grow(count * outputs).is_err() {
-        std::alloc::handle_alloc_error(std::alloc::Layout::new::<f32>());
-    }
-    let wide = &mut scratch.spread[..count * outputs];
+    let wide = scratch.spread.room(count * outputs);
     for (y, row) in gradient.chunks_exact(result.width * outputs).enumerate() {
         let rest = &mut wide[y * padded_width * outputs..];
         rest[..row.len()].copy_from_slice(row);

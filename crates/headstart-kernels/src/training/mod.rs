@@ -256,9 +256,7 @@ impl ConvNorm {
             for picture in index * shard..((index + 1) * shard).min(batch) {
                 let here = &input[picture * self.input.len()..][..self.input.len()];
                 let (convolved, gradient) = (&convolved[picture * size..][..size], &gradient[picture * size..][..size]);
-                if scratch.gradient.grow(size).is_err() {
-                    std::alloc::handle_alloc_error(std::alloc::Layout::new::<f32>());
-                }
+                scratch.gradient.room(size);
                 let mut inner = std::mem::take(&mut scratch.gradient);
                 normalization::back(self.set, &affine, convolved, gradient, &mut inner[..size], &mut partial.sums);
                 kernel.add_weight_gradient(self, here, &inner[..size], &mut partial.weights, &mut scratch);
@@ -337,9 +335,7 @@ impl ConvNorm {
             width: (from.width - 1) * stride + 1,
             channels: from.channels,
         };
-        if spread.grow(to.len()).is_err() {
-            std::alloc::handle_alloc_error(std::alloc::Layout::new::<f32>());
-        }
+        let spread = spread.room(to.len());
         // Values go to the same places for every picture, so the zeros between them stay.
         for (y, row) in gradient.chunks_exact(from.width * from.channels).enumerate() {
             for (x, pixel) in row.chunks_exact(from.channels).enumerate() {
@@ -347,7 +343,7 @@ impl ConvNorm {
                 spread[at..][..to.channels].copy_from_slice(pixel);
             }
         }
-        (&spread[..to.len()], to)
+        (spread, to)
     }
 }
 
