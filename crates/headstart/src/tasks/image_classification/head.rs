@@ -11,7 +11,7 @@ use crate::parameters::{ParameterSpec, Parameters};
 use crate::random::Stream;
 use crate::recipe::{HeadRecipe, Output, Pool};
 
-/// The brief's head: `Dense(256, relu)`, `Dropout(0.5)`, `Dense(classes)`, with any list of hidden widths.
+/// The classic head: `Dense(256, relu)`, `Dropout(0.5)`, `Dense(classes)`, with any list of hidden widths.
 #[derive(Module, Debug)]
 pub struct ClassificationHead {
     hidden: Vec<Dense>,
