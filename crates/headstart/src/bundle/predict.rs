@@ -89,9 +89,9 @@ impl Predictor {
         Ok(values(self.head.forward(layout.tensor(features, batch, &Device::default()), None)))
     }
 
-    /// Class probabilities of one decoded picture.
-    fn probabilities(&self, picture: &RgbImage) -> Result<Vec<f32>> {
-        Ok(decode::probabilities(&self.outputs(std::slice::from_ref(picture), 1)?, self.output))
+    /// Class probabilities of one decoded picture; threads share it out by rows.
+    fn probabilities(&self, picture: &RgbImage, threads: usize) -> Result<Vec<f32>> {
+        Ok(decode::probabilities(&self.outputs(std::slice::from_ref(picture), threads)?, self.output))
     }
 }
 
@@ -101,7 +101,7 @@ impl Bundle {
     /// # Errors
     /// [`Error::Kernel`] never happens for a bundle that opened.
     pub fn predict_picture(&self, picture: &RgbImage) -> Result<Vec<Candidate>> {
-        let probabilities = self.predictor.probabilities(picture)?;
+        let probabilities = self.predictor.probabilities(picture, 1)?;
         Ok(decode::top(&probabilities, &self.predictor.labels, probabilities.len()))
     }
 
@@ -110,12 +110,12 @@ impl Bundle {
     /// # Errors
     /// [`Error::Data`] when it is not a picture.
     pub fn predict(&self, path: impl AsRef<Path>) -> Result<Prediction> {
-        self.predict_top(path.as_ref(), self.predictor.labels.len())
+        self.predict_top(path.as_ref(), self.predictor.labels.len(), 1)
     }
 
-    fn predict_top(&self, path: &Path, top: usize) -> Result<Prediction> {
+    fn predict_top(&self, path: &Path, top: usize, threads: usize) -> Result<Prediction> {
         let picture = image::decode(path)?;
-        let probabilities = self.predictor.probabilities(&picture)?;
+        let probabilities = self.predictor.probabilities(&picture, threads)?;
         let top = decode::top(&probabilities, &self.predictor.labels, top.max(1));
         Ok(Prediction { path: path.to_owned(), label: top[0].label.clone(), probability: top[0].probability, top })
     }
@@ -131,9 +131,11 @@ impl Bundle {
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Vec<Result<Prediction, Unreadable>>> {
         let done = AtomicUsize::new(0);
+        // With fewer files than threads, several work on one.
+        let each = (threads / paths.len().max(1)).max(1);
         let predict = |path: &PathBuf| {
             let result = self
-                .predict_top(path, top)
+                .predict_top(path, top, each)
                 .map_err(|error| Unreadable { path: path.clone(), reason: error.to_string() });
             progress(done.fetch_add(1, Ordering::Relaxed) + 1);
             result
@@ -144,6 +146,6 @@ impl Bundle {
 
     /// Class probabilities `[files, classes]` of labelled files: what [`crate::evaluate`] scores.
     pub(crate) fn probabilities_of(&self, path: &Path) -> Result<Vec<f32>, Error> {
-        self.predictor.probabilities(&image::decode(path)?)
+        self.predictor.probabilities(&image::decode(path)?, 1)
     }
 }
