@@ -1,6 +1,6 @@
-"""Times frozen MobileNetV2 1.0 at 224 pixels with average pooling in ONNX Runtime or PyTorch; prints one JSON object.
+"""Times a frozen network with average pooling in ONNX Runtime or PyTorch; prints one JSON object.
 
-    python peer_job.py onnxruntime|pytorch [--batch 32] [--passes 20] [--threads 2]
+    python peer_job.py onnxruntime|pytorch [--network mobilenet_v2] [--batch 32] [--passes 20] [--threads 2]
 """
 
 import argparse
@@ -14,13 +14,22 @@ import torch
 import torchvision
 
 
-class Features(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.trunk = torchvision.models.mobilenet_v2(weights=None).features
+def inception_v3():
+    # Keras has no auxiliary classifier; without it and with an identity for the last layer the network ends in its pooling.
+    network = torchvision.models.inception_v3(weights=None, aux_logits=False, init_weights=False)
+    network.fc = torch.nn.Identity()
+    return network
 
-    def forward(self, pixels):
-        return self.trunk(pixels).mean([2, 3])
+
+def averaged(trunk):
+    return torch.nn.Sequential(trunk, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+
+
+NETWORKS = {
+    "mobilenet_v2": (224, lambda: averaged(torchvision.models.mobilenet_v2(weights=None).features)),
+    "vgg16": (224, lambda: averaged(torchvision.models.vgg16(weights=None).features)),
+    "inception_v3": (299, inception_v3),
+}
 
 
 def in_onnxruntime(model, pixels, threads):
@@ -46,6 +55,7 @@ def in_pytorch(model, pixels, _threads):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("peer", choices=["onnxruntime", "pytorch"])
+    parser.add_argument("--network", choices=NETWORKS, default="mobilenet_v2")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--passes", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
@@ -54,7 +64,8 @@ def main():
     torch.set_num_threads(options.threads)
     make = {"onnxruntime": in_onnxruntime, "pytorch": in_pytorch}[options.peer]
     with torch.inference_mode():
-        run = make(Features().eval(), torch.rand(options.batch, 3, 224, 224), options.threads)
+        side, network = NETWORKS[options.network]
+        run = make(network().eval(), torch.rand(options.batch, 3, side, side), options.threads)
         times = []
         for _ in range(options.passes):
             start = time.perf_counter()

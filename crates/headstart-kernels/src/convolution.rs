@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use crate::buffer::Buffer;
-use crate::dispatch::{InstructionSet, run_tile};
+use crate::dispatch::InstructionSet;
 use crate::error::KernelError;
-use crate::shape::{Activation, PaddingRule, Shape, Window, volume};
-use crate::tile::{PANEL, Taps, Tile, pack, pack_bias};
+use crate::product::{Operand, Panel, Target, multiply};
+use crate::shape::{Activation, Padding, PaddingRule, Shape, Window, volume};
+use crate::tile::{PANEL, Taps, pack, pack_bias};
 
 /// What a convolution does.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,15 +35,6 @@ pub struct Conv2d {
     /// [panels][kernel rows][kernel columns][in][PANEL]
     weights: Buffer,
     bias: Buffer,
-}
-
-/// What the rows of a product are read from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Operand<'a> {
-    pub(crate) values: &'a [f32],
-    /// Floats from one row to the next.
-    pub(crate) row_stride: usize,
-    pub(crate) taps: Taps,
 }
 
 pub(crate) const UNUSABLE: &str =
@@ -82,41 +74,47 @@ impl Conv2d {
 
     /// Floats of scratch that one picture needs: the picture with its padding.
     pub(crate) fn scratch(&self, input: Shape) -> usize {
-        if self.is_pointwise() {
+        let padding = self.spec.window().padding(input.height, input.width);
+        if padding == Padding::default() {
             return 0;
         }
-        let padding = self.spec.window().padding(input.height, input.width);
         let (height, width) = (input.height + padding.top + padding.bottom, input.width + padding.left + padding.right);
         volume(&[height, width, input.channels])
     }
 
     /// Rows `rows` of the result of one picture; lengths have been checked by the network.
-    pub(crate) fn forward(
-        &self,
-        set: InstructionSet,
-        shape: Shape,
-        rows: Range<usize>,
-        input: &[f32],
-        output: &mut [f32],
-        scratch: &mut Buffer,
-    ) {
+    pub(crate) fn forward(&self, pass: Pass<'_>, output: Target<'_>, scratch: &mut Buffer) {
+        let Pass { set, shape, input, residual, rows } = pass;
         assert_eq!(input.len(), shape.len());
         let (inputs, outputs) = (self.spec.in_channels, self.spec.out_channels);
+        let Target { values: output, stride } = output;
+        let residual = |y: usize, panel: usize, width: usize| {
+            residual.map(|residual| (&residual[y * width * outputs + panel * PANEL..], outputs))
+        };
         if self.is_pointwise() {
             let values = &input[rows.start * shape.width * inputs..];
             let operand = Operand { values, row_stride: inputs, taps: Taps::single(inputs) };
             for panel in 0..self.panels() {
-                self.multiply(set, panel, operand, rows.len() * shape.width, &mut output[panel * PANEL..], None);
+                let target = Target { values: &mut output[panel * PANEL..], stride };
+                let residual = residual(rows.start, panel, shape.width);
+                multiply(set, self.panel(panel), operand, rows.len() * shape.width, target, residual);
             }
             return;
         }
         let window = self.spec.window();
         let padding = window.padding(shape.height, shape.width);
         let (_, width) = window.output(shape.height, shape.width).expect("checked when the network was built");
-        assert_eq!(output.len(), rows.len() * width * outputs);
         let padded_width = shape.width + padding.left + padding.right;
-        let padded = &mut scratch[..self.scratch(shape)];
-        fill_padded(padded, input, padding.top, padding.left * inputs, padded_width * inputs, shape.width * inputs);
+        // The rows of the padded picture under the rows that are asked for.
+        let first = rows.start * window.stride[0];
+        let count = (rows.len() - 1) * window.stride[0] + window.span(0);
+        let padded = if padding == Padding::default() {
+            &input[first * padded_width * inputs..]
+        } else {
+            let padded = &mut scratch[..count * padded_width * inputs];
+            fill_padded(padded, input, first, padding, shape, padded_width);
+            padded
+        };
         // With neighbouring columns a kernel row is one run of values; with dilation every column is a run of its own.
         let (members, depth) =
             if window.dilation[1] == 1 { (1, window.kernel[1] * inputs) } else { (window.kernel[1], inputs) };
@@ -130,76 +128,72 @@ impl Conv2d {
         };
         // Panel by panel, so that its weights stay in the cache for all rows.
         for panel in 0..self.panels() {
-            for (y, row) in rows.clone().zip(output.chunks_exact_mut(width * outputs)) {
-                let values = &padded[y * window.stride[0] * padded_width * inputs..];
+            for (index, y) in rows.clone().enumerate() {
+                let values = &padded[index * window.stride[0] * padded_width * inputs..];
                 let operand = Operand { values, row_stride: window.stride[1] * inputs, taps };
-                self.multiply(set, panel, operand, width, &mut row[panel * PANEL..], None);
+                let target = Target { values: &mut output[index * width * stride + panel * PANEL..], stride };
+                multiply(set, self.panel(panel), operand, width, target, residual(y, panel, width));
             }
         }
     }
 
-    /// `rows` results of one panel into `output`, which begins at the panel's first channel and has `[rows, out]`; so has
-    /// `residual`, which is added before the activation.
-    pub(crate) fn multiply(
-        &self,
-        set: InstructionSet,
-        panel: usize,
-        operand: Operand<'_>,
-        rows: usize,
-        output: &mut [f32],
-        residual: Option<&[f32]>,
-    ) {
-        let channels = self.spec.out_channels;
-        self.multiply_into(set, panel, operand, rows, (output, channels), residual);
+    /// The packed weights and bias of one panel of results.
+    pub(crate) fn panel(&self, panel: usize) -> Panel<'_> {
+        let inputs = volume(&[self.spec.kernel[0], self.spec.kernel[1], self.spec.in_channels]);
+        Panel {
+            weights: &self.weights[panel * inputs * PANEL..][..inputs * PANEL],
+            bias: &self.bias[panel * PANEL..][..PANEL],
+            columns: (self.spec.out_channels - panel * PANEL).min(PANEL),
+            activation: self.spec.activation,
+        }
     }
 
-    /// [`Self::multiply`] into rows that are as far apart as the second part of `output` says.
-    pub(crate) fn multiply_into(
-        &self,
-        set: InstructionSet,
-        panel: usize,
-        operand: Operand<'_>,
-        rows: usize,
-        (output, stride): (&mut [f32], usize),
-        residual: Option<&[f32]>,
-    ) {
-        let (at, inputs) = (panel * PANEL, operand.taps.inputs());
-        let columns = (self.spec.out_channels - at).min(PANEL);
-        let Some(last) = rows.checked_sub(1) else { return };
-        assert!(operand.taps.groups * operand.taps.members * operand.taps.depth * operand.taps.last_depth > 0);
-        assert!(operand.values.len() >= last * operand.row_stride + operand.taps.reach());
-        assert!(output.len() >= last * stride + columns);
-        assert!(residual.is_none_or(|residual| residual.len() >= last * stride + columns));
-        let (low, high) = self.spec.activation.bounds();
-        let tile = Tile {
-            a: operand.values.as_ptr(),
-            lda: operand.row_stride,
-            taps: operand.taps,
-            b: self.weights[panel * inputs * PANEL..][..inputs * PANEL].as_ptr(),
-            bias: self.bias[at..][..PANEL].as_ptr(),
-            c: output.as_mut_ptr(),
-            ldc: stride,
-            residual: residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
-            ldr: stride,
-            low,
-            high,
-        };
-        // SAFETY: the asserts above keep every row of operand, output and residual in its slice, weights and bias are
-        // sliced to whole panels, and a network only takes a `set` that this machine has.
-        unsafe { run_tile(set, &tile, rows, columns) }
+    /// One weight, unpacked.
+    pub(crate) fn weight(&self, [ky, kx]: [usize; 2], input: usize, output: usize) -> f32 {
+        let (tap, inputs) = (ky * self.spec.kernel[1] + kx, self.spec.in_channels);
+        let rows = volume(&[self.spec.kernel[0], self.spec.kernel[1], inputs]);
+        self.weights[((output / PANEL) * rows + tap * inputs + input) * PANEL + output % PANEL]
+    }
+
+    /// The bias, zero-filled to whole panels.
+    pub(crate) fn bias(&self) -> &Buffer {
+        &self.bias
     }
 }
 
-/// A picture with zeros around it; lengths in floats.
-pub(crate) fn fill_padded(padded: &mut [f32], input: &[f32], top: usize, left: usize, padded_row: usize, row: usize) {
-    padded[..top * padded_row].fill(0.0);
-    let mut rows = padded[top * padded_row..].chunks_exact_mut(padded_row);
-    for (from, to) in input.chunks_exact(row).zip(rows.by_ref()) {
-        to[..left].fill(0.0);
-        to[left..][..row].copy_from_slice(from);
-        to[left + row..].fill(0.0);
+/// One picture on its way through a layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Pass<'a> {
+    pub(crate) set: InstructionSet,
+    /// Of the input.
+    pub(crate) shape: Shape,
+    pub(crate) input: &'a [f32],
+    /// Of the whole result, added before the activation.
+    pub(crate) residual: Option<&'a [f32]>,
+    /// Rows of the result that are wanted.
+    pub(crate) rows: Range<usize>,
+}
+
+/// Rows of a picture with zeros around it, from row `first` of the padded picture on, as many as `padded` holds.
+pub(crate) fn fill_padded(
+    padded: &mut [f32],
+    input: &[f32],
+    first: usize,
+    padding: Padding,
+    shape: Shape,
+    padded_width: usize,
+) {
+    let (row, left) = (shape.width * shape.channels, padding.left * shape.channels);
+    for (index, to) in padded.chunks_exact_mut(padded_width * shape.channels).enumerate() {
+        match (first + index).checked_sub(padding.top).filter(|y| *y < shape.height) {
+            Some(y) => {
+                to[..left].fill(0.0);
+                to[left..][..row].copy_from_slice(&input[y * row..][..row]);
+                to[left + row..].fill(0.0);
+            }
+            None => to.fill(0.0),
+        }
     }
-    rows.for_each(|row| row.fill(0.0));
 }
 
 impl Conv2dSpec {

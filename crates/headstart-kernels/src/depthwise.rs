@@ -2,12 +2,12 @@
 //!
 //! Works on panels of [`PANEL`] channels: rows of `[columns, PANEL]` with their zeros around them.
 
-use std::ops::Range;
-
 use crate::buffer::Buffer;
-use crate::convolution::{UNUSABLE, check};
+use crate::convolution::{Pass, UNUSABLE, check};
+use crate::curve::{Bend, Curve};
 use crate::dispatch::{InstructionSet, run_row};
 use crate::error::KernelError;
+use crate::product::Target;
 use crate::shape::{Activation, PaddingRule, Shape, Window, volume};
 use crate::simd::{Baseline, Vector};
 use crate::tile::{PANEL, pack_bias};
@@ -57,6 +57,8 @@ pub(crate) struct Row<'a> {
     pub(crate) channels: usize,
     pub(crate) low: f32,
     pub(crate) high: f32,
+    /// Applied to the results.
+    pub(crate) curve: Option<Curve>,
 }
 
 /// Rows of the largest kernel.
@@ -162,7 +164,7 @@ unsafe fn one<T: Vector>(row: &Row<'_>, x: usize, lane: usize, bias: T, low: T, 
 }
 
 macro_rules! instruction_set {
-    ($name:ident, $(#[$attribute:meta])*, $vector:ty) => {
+    ($name:ident, $bend:path, $(#[$attribute:meta])*, $vector:ty) => {
         /// One row of results.
         ///
         /// # Safety
@@ -178,16 +180,20 @@ macro_rules! instruction_set {
                     (5, 5, 1, 2) => row_fixed::<$vector, 5, 2>(row),
                     _ => row_any::<$vector>(row),
                 }
+                if let Some(curve) = row.curve {
+                    let (rows, columns) = (row.columns, row.channels);
+                    $bend(&Bend { curve, values: row.output, rows, stride: PANEL, columns });
+                }
             }
         }
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-instruction_set!(row_avx512, #[target_feature(enable = "avx512f")], std::arch::x86_64::__m512);
+instruction_set!(row_avx512, crate::curve::bend_avx512, #[target_feature(enable = "avx512f")], std::arch::x86_64::__m512);
 #[cfg(target_arch = "x86_64")]
-instruction_set!(row_avx2, #[target_feature(enable = "avx2,fma")], std::arch::x86_64::__m256);
-instruction_set!(row_portable, , Baseline);
+instruction_set!(row_avx2, crate::curve::bend_avx2, #[target_feature(enable = "avx2,fma")], std::arch::x86_64::__m256);
+instruction_set!(row_portable, crate::curve::bend_portable, , Baseline);
 
 impl DepthwiseConv2d {
     /// Packs a depthwise convolution; `weights` `[rows, columns, channels]` row-major, `bias` `[channels]`.
@@ -245,6 +251,7 @@ impl DepthwiseConv2d {
             channels: self.channels_of(panel),
             low,
             high,
+            curve: self.spec.activation.curve(),
         };
         // SAFETY: the reach of the last result lies in every input row, weights and bias are whole panels.
         unsafe { run_row(set, &row) }
@@ -259,15 +266,9 @@ impl DepthwiseConv2d {
     }
 
     /// Rows `rows` of the result of one picture; lengths have been checked by the network.
-    pub(crate) fn forward(
-        &self,
-        set: InstructionSet,
-        shape: Shape,
-        rows: Range<usize>,
-        input: &[f32],
-        output: &mut [f32],
-        scratch: &mut Buffer,
-    ) {
+    pub(crate) fn forward(&self, pass: Pass<'_>, output: Target<'_>, scratch: &mut Buffer) {
+        let Pass { set, shape, input, rows, .. } = pass;
+        let Target { values: output, stride } = output;
         let window = self.spec.window();
         let padding = window.padding(shape.height, shape.width);
         let (_, width) = window.output(shape.height, shape.width).expect("checked when the network was built");
@@ -286,7 +287,7 @@ impl DepthwiseConv2d {
                     .rows_under(y, padding.top, shape.height, zeros, |row| &picture[row * row_length..][..row_length]);
                 self.row(set, panel, &under[..window.kernel[0]], results);
                 for x in 0..width {
-                    output[(index * width + x) * channels + first..][..count]
+                    output[(index * width + x) * stride + first..][..count]
                         .copy_from_slice(&results[x * PANEL..][..count]);
                 }
             }

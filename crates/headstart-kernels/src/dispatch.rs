@@ -3,7 +3,9 @@
 use std::sync::LazyLock;
 
 use crate::depthwise::Row;
+use crate::pool2d::Pixel;
 use crate::tile::Tile;
+use crate::winograd::{InputTile, OutputTile};
 
 /// A family of vector instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,38 +63,57 @@ pub(crate) fn chosen() -> InstructionSet {
     *CHOSEN
 }
 
-/// Runs a tile over `rows` rows and `columns` columns.
-///
-/// # Safety
-/// See [`Tile`]; the machine must have `set`.
-pub(crate) unsafe fn run_tile(set: InstructionSet, tile: &Tile, rows: usize, columns: usize) {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        match set {
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => crate::tile::rows_avx512(tile, rows, columns),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => crate::tile::rows_avx2(tile, rows, columns),
-            _ => crate::tile::rows_portable(tile, rows, columns),
-        }
-    }
+// One door for each kernel: it takes the function of the instruction set.
+macro_rules! doors {
+    ($($(#[doc = $doc:literal])* $door:ident($($argument:ident: $type:ty),*) => $module:ident: $avx512:ident, $avx2:ident, $portable:ident;)*) => {
+        $(
+            $(#[doc = $doc])*
+            pub(crate) unsafe fn $door(set: InstructionSet, $($argument: $type),*) {
+                // SAFETY: passed on to the caller.
+                unsafe {
+                    match set {
+                        #[cfg(target_arch = "x86_64")]
+                        InstructionSet::Avx512 => crate::$module::$avx512($($argument),*),
+                        #[cfg(target_arch = "x86_64")]
+                        InstructionSet::Avx2 => crate::$module::$avx2($($argument),*),
+                        _ => crate::$module::$portable($($argument),*),
+                    }
+                }
+            }
+        )*
+    };
 }
 
-/// Runs one row of a depthwise convolution over one panel of channels.
-///
-/// # Safety
-/// See [`Row`]; the machine must have `set`.
-pub(crate) unsafe fn run_row(set: InstructionSet, row: &Row<'_>) {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        match set {
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => crate::depthwise::row_avx512(row),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => crate::depthwise::row_avx2(row),
-            _ => crate::depthwise::row_portable(row),
-        }
-    }
+doors! {
+    /// Runs a tile over `rows` rows and `columns` columns.
+    ///
+    /// # Safety
+    /// See [`Tile`]; the machine must have `set`.
+    run_tile(tile: &Tile, rows: usize, columns: usize) => tile: rows_avx512, rows_avx2, rows_portable;
+
+    /// Runs one row of a depthwise convolution over one panel of channels.
+    ///
+    /// # Safety
+    /// See [`Row`]; the machine must have `set`.
+    run_row(row: &Row<'_>) => depthwise: row_avx512, row_avx2, row_portable;
+
+    /// Pools one window.
+    ///
+    /// # Safety
+    /// See [`Pixel`]; the machine must have `set`.
+    run_pixel(pixel: &Pixel) => pool2d: pixel_avx512, pixel_avx2, pixel_portable;
+
+    /// Transforms one tile of pixels for Winograd's products.
+    ///
+    /// # Safety
+    /// See [`InputTile`]; the machine must have `set`.
+    run_input_tile(tile: &InputTile) => winograd: input_tile_avx512, input_tile_avx2, input_tile_portable;
+
+    /// Transforms one tile of Winograd's products back.
+    ///
+    /// # Safety
+    /// See [`OutputTile`]; the machine must have `set`.
+    run_output_tile(tile: &OutputTile) => winograd: output_tile_avx512, output_tile_avx2, output_tile_portable;
 }
 
 #[cfg(test)]

@@ -3,13 +3,12 @@
 //! A small map is worked panel by panel of expanded channels, the whole map at a time; a large one in blocks of rows, with
 //! the expanded rows of all panels in a ring. Both give the same bits as the three layers one after the other.
 
-use std::ops::Range;
-
 use crate::buffer::Buffer;
-use crate::convolution::{Conv2d, Operand};
+use crate::convolution::{Conv2d, Pass};
 use crate::depthwise::{DepthwiseConv2d, clear_padding, fill_row};
 use crate::dispatch::InstructionSet;
 use crate::error::KernelError;
+use crate::product::{Operand, Target, multiply};
 use crate::shape::{Shape, volume};
 use crate::tile::{PANEL, Taps};
 
@@ -111,15 +110,9 @@ impl InvertedResidual {
     }
 
     /// Rows `rows` of the result of one picture; lengths have been checked by the network.
-    pub(crate) fn forward(
-        &self,
-        set: InstructionSet,
-        shape: Shape,
-        rows: Range<usize>,
-        input: &[f32],
-        output: &mut [f32],
-        scratch: &mut Buffer,
-    ) {
+    pub(crate) fn forward(&self, pass: Pass<'_>, output: Target<'_>, scratch: &mut Buffer) {
+        let Pass { set, shape, input, rows, .. } = pass;
+        let Target { values: output, stride: output_stride } = output;
         let plan = self.schedule(shape);
         let window = self.depthwise.spec.window();
         let (stride, dilation) = (window.stride[0], window.dilation[0]);
@@ -157,8 +150,8 @@ impl InvertedResidual {
             }
             expanded = needed;
             let channels = plan.output.channels;
-            let pixels = first * width * channels..(first + rows) * width * channels;
-            let range = (first - from) * width * channels..(first - from + rows) * width * channels;
+            let target = &mut output[(first - from) * width * output_stride..];
+            let residual = self.residual.then(|| &input[first * width * channels..]);
             let operand = Operand {
                 values: &results[..panels * results_len],
                 row_stride: PANEL,
@@ -172,9 +165,9 @@ impl InvertedResidual {
                 },
             };
             for panel in 0..self.project.panels() {
-                let residual = self.residual.then(|| &input[pixels.clone()][panel * PANEL..]);
-                let output = &mut output[range.clone()][panel * PANEL..];
-                self.project.multiply(set, panel, operand, rows * width, output, residual);
+                let residual = residual.map(|residual| (&residual[panel * PANEL..], channels));
+                let target = Target { values: &mut target[panel * PANEL..], stride: output_stride };
+                multiply(set, self.project.panel(panel), operand, rows * width, target, residual);
             }
             first += rows;
         }
@@ -189,6 +182,7 @@ impl InvertedResidual {
         let width = pixels.len() / inputs;
         clear_padding(row, left, width);
         let operand = Operand { values: pixels, row_stride: inputs, taps: Taps::single(inputs) };
-        expand.multiply_into(set, panel, operand, width, (&mut row[left * PANEL..], PANEL), None);
+        let target = Target { values: &mut row[left * PANEL..], stride: PANEL };
+        multiply(set, expand.panel(panel), operand, width, target, None);
     }
 }

@@ -7,21 +7,29 @@
 
 mod buffer;
 mod convolution;
+mod curve;
 mod depthwise;
 mod dispatch;
 mod error;
 mod inverted_residual;
+mod layer;
 mod network;
+mod plan;
+mod pool2d;
+mod product;
 mod row_shares;
 mod shape;
 mod simd;
 mod tile;
 pub mod training;
+mod winograd;
 
 pub use convolution::{Conv2d, Conv2dSpec};
 pub use depthwise::{DepthwiseConv2d, DepthwiseConv2dSpec};
 pub use dispatch::{InstructionSet, instruction_set};
 pub use error::KernelError;
 pub use inverted_residual::InvertedResidual;
-pub use network::{Layer, Network};
+pub use layer::Layer;
+pub use network::Network;
+pub use pool2d::{Pool2d, PoolKind};
 pub use shape::{Activation, Padding, PaddingRule, Shape};

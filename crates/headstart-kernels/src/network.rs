@@ -4,110 +4,19 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use crate::buffer::Buffer;
-use crate::convolution::{Conv2d, check};
-use crate::depthwise::DepthwiseConv2d;
+use crate::convolution::{Pass, check};
 use crate::dispatch::{InstructionSet, chosen};
 use crate::error::KernelError;
-use crate::inverted_residual::InvertedResidual;
+use crate::layer::Layer;
+use crate::plan::{MOST, Place, Plan, Step};
+use crate::product::Target;
 use crate::row_shares::{Gate, Guard, RowShares};
 use crate::shape::{Shape, volume};
-
-/// One step of a frozen network.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "a network has tens of layers, and their weights are elsewhere")]
-pub enum Layer {
-    /// Convolution.
-    Conv2d(Conv2d),
-    /// Depthwise convolution.
-    Depthwise(DepthwiseConv2d),
-    /// Expand, depthwise, project.
-    InvertedResidual(InvertedResidual),
-    /// The mean of each channel, as a map of one pixel.
-    GlobalAveragePool,
-}
-
-impl From<Conv2d> for Layer {
-    fn from(layer: Conv2d) -> Self {
-        Self::Conv2d(layer)
-    }
-}
-
-impl From<DepthwiseConv2d> for Layer {
-    fn from(layer: DepthwiseConv2d) -> Self {
-        Self::Depthwise(layer)
-    }
-}
-
-impl From<InvertedResidual> for Layer {
-    fn from(layer: InvertedResidual) -> Self {
-        Self::InvertedResidual(layer)
-    }
-}
-
-impl Layer {
-    fn in_channels(&self) -> Option<usize> {
-        match self {
-            Self::Conv2d(layer) => Some(layer.spec.in_channels),
-            Self::Depthwise(layer) => Some(layer.spec.channels),
-            Self::InvertedResidual(layer) => Some(layer.in_channels()),
-            Self::GlobalAveragePool => None,
-        }
-    }
-
-    fn output(&self, input: Shape) -> Option<Shape> {
-        match self {
-            Self::Conv2d(layer) => layer.output(input),
-            Self::Depthwise(layer) => layer.output(input),
-            Self::InvertedResidual(layer) => layer.output(input),
-            Self::GlobalAveragePool => Some(Shape { height: 1, width: 1, channels: input.channels }),
-        }
-    }
-
-    fn scratch(&self, input: Shape) -> usize {
-        match self {
-            Self::Conv2d(layer) => layer.scratch(input),
-            Self::Depthwise(layer) => layer.scratch(input),
-            Self::InvertedResidual(layer) => layer.scratch(input),
-            Self::GlobalAveragePool => 0,
-        }
-    }
-
-    /// Rows `rows` of the result of one picture.
-    fn forward(
-        &self,
-        set: InstructionSet,
-        shape: Shape,
-        rows: Range<usize>,
-        input: &[f32],
-        output: &mut [f32],
-        scratch: &mut Buffer,
-    ) {
-        match self {
-            _ if rows.is_empty() => {}
-            Self::Conv2d(layer) => layer.forward(set, shape, rows, input, output, scratch),
-            Self::Depthwise(layer) => layer.forward(set, shape, rows, input, output, scratch),
-            Self::InvertedResidual(layer) => layer.forward(set, shape, rows, input, output, scratch),
-            Self::GlobalAveragePool => average(shape, input, output),
-        }
-    }
-}
-
-fn average(shape: Shape, input: &[f32], output: &mut [f32]) {
-    output.fill(0.0);
-    for pixel in input.chunks_exact(shape.channels) {
-        for (sum, value) in output.iter_mut().zip(pixel) {
-            *sum += value;
-        }
-    }
-    let scale = 1.0 / (shape.height * shape.width) as f32;
-    output.iter_mut().for_each(|sum| *sum *= scale);
-}
 
 /// A chain of layers whose weights are packed and whose shapes are known.
 #[derive(Debug)]
 pub struct Network {
-    layers: Vec<Layer>,
+    plans: Vec<Plan>,
     /// Shape before each layer, and after the last.
     shapes: Vec<Shape>,
     set: InstructionSet,
@@ -115,14 +24,23 @@ pub struct Network {
     idle: Mutex<Vec<Scratch>>,
 }
 
-/// Floats that a map or a layer's scratch may have: a quarter of what can be addressed holds both maps and the scratch.
-const MOST: usize = isize::MAX as usize / 16;
-
 /// What one thread works in.
 #[derive(Debug, Default)]
 struct Scratch {
+    /// Maps between layers.
     maps: [Buffer; 2],
-    layer: Buffer,
+    /// Maps within a layer.
+    inner: Vec<Buffer>,
+    /// What one kernel works in.
+    kernel: Buffer,
+}
+
+/// Floats of each buffer of a [`Scratch`].
+#[derive(Debug, Default)]
+struct Lengths {
+    map: usize,
+    inner: Vec<usize>,
+    kernel: usize,
 }
 
 impl Network {
@@ -130,7 +48,7 @@ impl Network {
     ///
     /// # Errors
     /// [`KernelError::Channels`], [`KernelError::TooSmall`] or [`KernelError::TooLarge`] naming the layer;
-    /// [`KernelError::Invalid`] for an empty input.
+    /// [`KernelError::Invalid`] for an empty input or layers that do not fit together.
     pub fn new(input: Shape, layers: Vec<Layer>) -> Result<Self, KernelError> {
         Self::for_instruction_set(input, layers, chosen())
     }
@@ -149,27 +67,20 @@ impl Network {
         if input.is_empty() {
             return Err(KernelError::Invalid("an input without pixels or channels"));
         }
-        let mut shapes = vec![input];
+        let (mut shapes, mut plans) = (vec![input], Vec::with_capacity(layers.len()));
         let mut shape = input;
-        for (index, layer) in layers.iter().enumerate() {
-            if let Some(expected) = layer.in_channels().filter(|expected| *expected != shape.channels) {
-                return Err(KernelError::Channels { layer: index, expected, found: shape.channels });
-            }
-            let too_small = KernelError::TooSmall { layer: index, height: shape.height, width: shape.width };
-            let output = layer.output(shape).ok_or(too_small)?;
-            // Two maps and a layer's scratch can be addressed, so no later sum overflows.
-            if shape.len().max(output.len()).max(layer.scratch(shape)) > MOST {
-                return Err(KernelError::TooLarge { layer: index, height: shape.height, width: shape.width });
-            }
+        for (number, layer) in layers.into_iter().enumerate() {
+            let (plan, output) = Plan::new(number, layer, shape)?;
+            plans.push(plan);
+            shapes.push(output);
             shape = output;
-            shapes.push(shape);
         }
-        Ok(Self { layers, shapes, set, idle: Mutex::new(Vec::new()) })
+        Ok(Self { plans, shapes, set, idle: Mutex::new(Vec::new()) })
     }
 
     /// Number of layers.
     pub fn layer_count(&self) -> usize {
-        self.layers.len()
+        self.plans.len()
     }
 
     /// Shape after the first `layers` layers; 0 is the input.
@@ -180,20 +91,29 @@ impl Network {
         self.shapes[layers]
     }
 
-    /// Bytes of buffers that `threads` threads work in when they run all layers.
+    /// Bytes of buffers that `threads` threads work in when they run all layers: all that a pass needs beside weights,
+    /// input and output.
     pub fn peak_scratch_bytes(&self, threads: usize) -> usize {
-        let (map, layer) = self.scratch(0..self.layers.len());
-        volume(&[2 * map + layer, size_of::<f32>(), threads])
+        let lengths = self.lengths(0..self.plans.len());
+        let floats = [2 * lengths.map, lengths.kernel].iter().chain(&lengths.inner).fold(0, |sum, length| {
+            // Buffers are whole cache lines.
+            sum + length.next_multiple_of(16)
+        });
+        volume(&[floats, size_of::<f32>(), threads])
     }
 
-    /// Floats of each of the two maps between layers, and of the scratch of the layer that needs most.
-    fn scratch(&self, range: Range<usize>) -> (usize, usize) {
+    /// Floats of the buffers that a range of layers needs.
+    fn lengths(&self, range: Range<usize>) -> Lengths {
         let between = self.shapes.iter().take(range.end).skip(range.start + 1);
-        let layers = self.layers[range.clone()].iter().zip(&self.shapes[range]);
-        (
-            between.map(Shape::len).max().unwrap_or(0),
-            layers.map(|(layer, shape)| layer.scratch(*shape)).max().unwrap_or(0),
-        )
+        let mut lengths = Lengths { map: between.map(Shape::len).max().unwrap_or(0), ..Lengths::default() };
+        for plan in &self.plans[range] {
+            lengths.kernel = lengths.kernel.max(plan.scratch());
+            lengths.inner.resize(lengths.inner.len().max(plan.inner.len()), 0);
+            for (most, length) in lengths.inner.iter_mut().zip(&plan.inner) {
+                *most = (*most).max(*length);
+            }
+        }
+        lengths
     }
 
     /// Runs layers `range` over `batch` pictures, `[B, H, W, C]` → `[B, H', W', C']`.
@@ -211,8 +131,8 @@ impl Network {
         output: &mut [f32],
         threads: usize,
     ) -> Result<(), KernelError> {
-        if range.start > range.end || range.end > self.layers.len() {
-            let layers = self.layers.len();
+        if range.start > range.end || range.end > self.plans.len() {
+            let layers = self.plans.len();
             return Err(KernelError::Range { start: range.start, end: range.end, layers });
         }
         let (from, to) = (self.shapes[range.start].len(), self.shapes[range.end].len());
@@ -223,13 +143,14 @@ impl Network {
         }
         let threads = threads.clamp(1, batch.max(1));
         let mut pictures = input.chunks_exact(from).zip(output.chunks_exact_mut(to));
-        let mut scratch = self.take(range.clone())?;
+        let lengths = self.lengths(range.clone());
+        let mut scratch = self.take(&lengths)?;
         if threads == 1 {
             pictures.for_each(|(input, output)| self.one(range.clone(), input, output, &mut scratch));
             self.give(scratch);
             return Ok(());
         }
-        let others = (1..threads).map(|_| self.take(range.clone())).collect::<Result<Vec<_>, _>>()?;
+        let others = (1..threads).map(|_| self.take(&lengths)).collect::<Result<Vec<_>, _>>()?;
         // Whoever is free takes the next picture.
         let pictures = Mutex::new(pictures.by_ref());
         let work = |mut scratch: Scratch| {
@@ -249,39 +170,60 @@ impl Network {
         Ok(())
     }
 
-    /// One picture by several threads, each with its part of the rows of every layer.
+    /// One picture by several threads, each with its part of the rows of every step.
     fn split(&self, range: Range<usize>, input: &[f32], output: &mut [f32], threads: usize) -> Result<(), KernelError> {
-        let mut all = (0..threads).map(|_| self.take(range.clone())).collect::<Result<Vec<_>, _>>()?;
-        let [mut here, mut there] = std::mem::take(&mut all[0].maps);
-        let maps = [RowShares::new(&mut here), RowShares::new(&mut there)];
+        let lengths = self.lengths(range.clone());
+        let mut first = self.take(&lengths)?;
+        // The others only need what their kernels work in.
+        let kernel_alone = Lengths { kernel: lengths.kernel, ..Lengths::default() };
+        let mut others = (1..threads).map(|_| self.take(&kernel_alone)).collect::<Result<Vec<_>, _>>()?;
+        let [here, there] = &mut first.maps;
+        let maps = [RowShares::new(here), RowShares::new(there)];
+        let inner: Vec<RowShares<'_>> = first.inner.iter_mut().map(|buffer| RowShares::new(buffer)).collect();
         let last = RowShares::new(output);
         let gate = Gate::new(threads);
-        let work = |thread: usize, scratch: &mut Buffer| {
+        let work = |thread: usize, kernel: &mut Buffer| {
             let _guard = Guard(&gate);
-            for (step, index) in range.clone().enumerate() {
-                let (shape, result) = (self.shapes[index], self.shapes[index + 1]);
-                let rows = result.height * thread / threads..result.height * (thread + 1) / threads;
-                let row = result.width * result.channels;
-                let to = if index + 1 == range.end { &last } else { &maps[(step + 1) % 2] };
-                // SAFETY: the threads' rows do not overlap, and nobody reads this map before all have passed the gate.
-                let to = unsafe { to.part(rows.start * row..rows.end * row) };
-                // SAFETY: this map was written before the last gate, and nobody writes to it before the next.
-                let from = if step == 0 { input } else { unsafe { maps[step % 2].read(shape.len()) } };
-                self.layers[index].forward(self.set, shape, rows, from, to, scratch);
-                gate.pass();
+            for (number, index) in range.clone().enumerate() {
+                let result = if index + 1 == range.end { &last } else { &maps[(number + 1) % 2] };
+                // SAFETY: a map is only read after the gate behind the step that wrote it, and only written after the gate
+                // behind the last step that read it: the plan never writes a map that the same step reads.
+                let read = |place: Place, shape: Shape| unsafe {
+                    match place {
+                        Place::Input if number == 0 => input,
+                        Place::Input => maps[number % 2].read(shape.len()),
+                        Place::Output => result.read(shape.len()),
+                        Place::Inner(inner_index) => inner[inner_index].read(shape.len()),
+                    }
+                };
+                for step in &self.plans[index].steps {
+                    let rows = step.share(thread, threads);
+                    if !rows.is_empty() {
+                        let to = match step.to.place {
+                            Place::Inner(inner_index) => &inner[inner_index],
+                            _ => result,
+                        };
+                        let part = step.start_of(rows.start)..step.start_of(rows.end) - step.to.offset;
+                        // SAFETY: the rows of the threads do not overlap, and nobody reads them before the next gate.
+                        let values = unsafe { to.part(part) };
+                        let target = Target { values, stride: step.to.stride };
+                        let residual = step.residual.map(|place| read(place, step.output));
+                        let (set, shape, input) = (self.set, step.input, read(step.from, step.input));
+                        step.kernel.forward(Pass { set, shape, input, residual, rows }, target, kernel);
+                    }
+                    gate.pass();
+                }
             }
         };
         std::thread::scope(|scope| {
-            let mut scratches = all.iter_mut().map(|scratch| &mut scratch.layer).enumerate();
-            let own = scratches.next();
-            for (thread, scratch) in scratches {
+            for (index, scratch) in others.iter_mut().enumerate() {
                 let work = &work;
-                scope.spawn(move || work(thread, scratch));
+                scope.spawn(move || work(index + 1, &mut scratch.kernel));
             }
-            own.into_iter().for_each(|(thread, scratch)| work(thread, scratch));
+            work(0, &mut first.kernel);
         });
-        all[0].maps = [here, there];
-        all.into_iter().for_each(|scratch| self.give(scratch));
+        others.into_iter().for_each(|scratch| self.give(scratch));
+        self.give(first);
         Ok(())
     }
 
@@ -291,23 +233,50 @@ impl Network {
             output.copy_from_slice(input);
             return;
         }
-        let Scratch { maps: [here, there], layer: scratch } = scratch;
+        let Scratch { maps: [here, there], inner, kernel } = scratch;
         let (mut here, mut there) = (here, there);
         for index in range.clone() {
-            let (shape, result) = (self.shapes[index], self.shapes[index + 1]);
-            let source = if index == range.start { input } else { &here[..shape.len()] };
-            let result = if index + 1 == range.end { &mut *output } else { &mut there[..result.len()] };
-            self.layers[index].forward(self.set, shape, 0..self.shapes[index + 1].height, source, result, scratch);
+            let source = if index == range.start { input } else { &here[..self.shapes[index].len()] };
+            let result = if index + 1 == range.end { &mut *output } else { &mut there[..self.shapes[index + 1].len()] };
+            for step in &self.plans[index].steps {
+                self.run(step, source, result, inner, kernel);
+            }
             std::mem::swap(&mut here, &mut there);
         }
     }
 
-    /// Buffers for a range of layers: those of an earlier call where there are any.
-    fn take(&self, range: Range<usize>) -> Result<Scratch, KernelError> {
+    /// One step on a whole picture.
+    fn run(&self, step: &Step, source: &[f32], result: &mut [f32], inner: &mut [Buffer], kernel: &mut Buffer) {
+        // The map that is written leaves the list, so that the others can be read; the plan never reads it in this step.
+        let mut own = match step.to.place {
+            Place::Inner(index) => std::mem::take(&mut inner[index]),
+            _ => Buffer::default(),
+        };
+        let values = if let Place::Inner(_) = step.to.place { &mut own[..step.target_len()] } else { result };
+        let read = |place: Place, shape: Shape| match place {
+            Place::Inner(index) => &inner[index][..shape.len()],
+            _ => source,
+        };
+        let pass = Pass {
+            set: self.set,
+            shape: step.input,
+            input: read(step.from, step.input),
+            residual: step.residual.map(|place| read(place, step.output)),
+            rows: 0..step.output.height,
+        };
+        step.kernel.forward(pass, Target { values: &mut values[step.to.offset..], stride: step.to.stride }, kernel);
+        if let Place::Inner(index) = step.to.place {
+            inner[index] = own;
+        }
+    }
+
+    /// Buffers of these lengths: those of an earlier call where there are any.
+    fn take(&self, lengths: &Lengths) -> Result<Scratch, KernelError> {
         let mut scratch = self.idle.lock().ok().and_then(|mut idle| idle.pop()).unwrap_or_default();
-        let (map, layer) = self.scratch(range);
+        scratch.inner.resize_with(scratch.inner.len().max(lengths.inner.len()), Buffer::default);
         let [here, there] = &mut scratch.maps;
-        for (buffer, length) in [(here, map), (there, map), (&mut scratch.layer, layer)] {
+        let fixed = [(here, lengths.map), (there, lengths.map), (&mut scratch.kernel, lengths.kernel)];
+        for (buffer, length) in fixed.into_iter().chain(scratch.inner.iter_mut().zip(lengths.inner.iter().copied())) {
             buffer.grow(length).map_err(|_| KernelError::Memory { bytes: volume(&[length, size_of::<f32>()]) })?;
         }
         Ok(scratch)

@@ -93,7 +93,7 @@ impl Window {
     }
 
     /// Pixels that the kernel spans along an axis.
-    fn span(&self, axis: usize) -> usize {
+    pub(crate) fn span(&self, axis: usize) -> usize {
         (self.kernel[axis] - 1) * self.dilation[axis] + 1
     }
 
@@ -137,19 +137,23 @@ pub enum Activation {
     Relu6,
     /// min(max(x, 0), limit).
     ClippedRelu(f32),
+    /// x where it is positive, else x times the slope.
+    LeakyRelu(f32),
+    /// x / (1 + e⁻ˣ), also called swish.
+    Silu,
 }
 
 impl Activation {
     /// Whether the upper bound is not below the lower one.
     pub(crate) fn is_usable(self) -> bool {
         let (low, high) = self.bounds();
-        low <= high
+        low <= high && !matches!(self, Self::LeakyRelu(slope) if !slope.is_finite())
     }
 
-    /// Lower and upper bound.
+    /// Lower and upper bound, before what [`Self::curve`] does.
     pub(crate) fn bounds(self) -> (f32, f32) {
         match self {
-            Self::Identity => (f32::NEG_INFINITY, f32::INFINITY),
+            Self::Identity | Self::LeakyRelu(_) | Self::Silu => (f32::NEG_INFINITY, f32::INFINITY),
             Self::Relu => (0.0, f32::INFINITY),
             Self::Relu6 => (0.0, 6.0),
             Self::ClippedRelu(limit) => (0.0, limit),

@@ -18,6 +18,13 @@ pub(crate) trait Vector: Copy {
     /// The first `count` ≤ `LANES` lanes.
     unsafe fn store_first(self, to: *mut f32, count: usize);
     unsafe fn add(self, other: Self) -> Self;
+    unsafe fn subtract(self, other: Self) -> Self;
+    unsafe fn multiply(self, other: Self) -> Self;
+    unsafe fn divide(self, other: Self) -> Self;
+    /// The greater of each pair; NaN where one of them is.
+    unsafe fn max(self, other: Self) -> Self;
+    /// Two to the power of lanes that are whole numbers between −126 and 127.
+    unsafe fn power_of_two(self) -> Self;
     /// self · a + b, rounded once where the hardware can.
     unsafe fn multiply_add(self, a: Self, b: Self) -> Self;
     /// Between the bounds; NaN stays NaN.
@@ -91,6 +98,33 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
+    unsafe fn subtract(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] - other.0[lane]))
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] * other.0[lane]))
+    }
+
+    #[inline(always)]
+    unsafe fn divide(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] / other.0[lane]))
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // `f32::max` would hide a NaN.
+        let greater = |a: f32, b: f32| if a > b || a.is_nan() { a } else { b };
+        Self(std::array::from_fn(|lane| greater(self.0[lane], other.0[lane])))
+    }
+
+    #[inline(always)]
+    unsafe fn power_of_two(self) -> Self {
+        Self(self.0.map(|lane| f32::from_bits(((lane as i32 + 127) << 23) as u32)))
+    }
+
+    #[inline(always)]
     unsafe fn multiply_add(self, a: Self, b: Self) -> Self {
         Self(std::array::from_fn(|lane| self.0[lane] * a.0[lane] + b.0[lane]))
     }
@@ -148,6 +182,18 @@ mod tests {
             // These products are exact, so it does not matter whether they are rounded.
             let products: Vec<f32> = values.iter().map(|value| value * 2.0 + 0.5).collect();
             assert_eq!(lanes(all.multiply_add(T::splat(2.0), T::splat(0.5)), T::LANES), products);
+            let halves: Vec<f32> = values.iter().map(|value| (value - 1.0) * 3.0 / 2.0).collect();
+            let found = all.subtract(T::splat(1.0)).multiply(T::splat(3.0)).divide(T::splat(2.0));
+            assert_eq!(lanes(found, T::LANES), halves);
+            let greater: Vec<f32> = values.iter().map(|value| value.max(0.25)).collect();
+            assert_eq!(lanes(all.max(T::splat(0.25)), T::LANES), greater);
+            for (a, b) in [(f32::NAN, 1.0), (1.0, f32::NAN)] {
+                assert!(lanes(T::splat(a).max(T::splat(b)), T::LANES).iter().all(|lane| lane.is_nan()));
+            }
+            for exponent in [-126.0f32, -1.0, 0.0, 5.0, 127.0] {
+                let expected = vec![exponent.exp2(); T::LANES];
+                assert_eq!(lanes(T::splat(exponent).power_of_two(), T::LANES), expected);
+            }
             let clamped: Vec<f32> = values.iter().map(|value| value.clamp(-1.0, 1.0)).collect();
             assert_eq!(lanes(all.clamp(T::splat(-1.0), T::splat(1.0)), T::LANES), clamped);
             let nan = T::splat(f32::NAN).clamp(T::splat(0.0), T::splat(6.0));

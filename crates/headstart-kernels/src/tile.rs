@@ -1,6 +1,7 @@
 //! The implicit-GEMM tile: rows of a picture times a packed panel of weights, read in place tap by tap.
 
 use crate::buffer::Buffer;
+use crate::curve::{Bend, Curve};
 use crate::simd::{Baseline, Vector};
 
 /// Columns of a packed panel of weights, whatever the instruction set.
@@ -66,6 +67,8 @@ pub(crate) struct Tile {
     pub(crate) ldr: usize,
     pub(crate) low: f32,
     pub(crate) high: f32,
+    /// Applied to the results.
+    pub(crate) curve: Option<Curve>,
 }
 
 /// Rows [inputs][outputs] → panels [⌈outputs / PANEL⌉][inputs][PANEL], zero-filled.
@@ -150,7 +153,7 @@ unsafe fn sums<T: Vector, const R: usize, const V: usize>(tile: &Tile, column: u
 
 // One never-inlined function a tile size keeps its sums in registers; a match over the rows left chooses it.
 macro_rules! instruction_set {
-    ($rows:ident, $tile:ident, $(#[$attribute:meta])*, $vector:ty, $most:literal, $($less:literal)*) => {
+    ($rows:ident, $tile:ident, $bend:path, $(#[$attribute:meta])*, $vector:ty, $most:literal, $($less:literal)*) => {
         $(#[$attribute])*
         #[inline(never)]
         unsafe fn $tile<const R: usize, const V: usize>(tile: &Tile, column: usize, columns: usize) {
@@ -164,13 +167,15 @@ macro_rules! instruction_set {
         /// See [`Tile`]; the machine must have the instruction set.
         pub(crate) unsafe fn $rows(tile: &Tile, rows: usize, columns: usize) {
             const LANES: usize = <$vector as Vector>::LANES;
-            let mut column = 0;
+            // Tiles of about equal height: one of a few rows waits for its weights.
+            let (tiles, mut column) = (rows.div_ceil($most).max(1), 0);
+            let (height, higher) = (rows / tiles, rows % tiles);
             while column < columns {
                 let wide = columns - column > LANES;
                 let mut part = *tile;
-                let mut left = rows;
-                while left > 0 {
-                    let taken = left.min($most);
+                let count = if wide { 2 * LANES } else { LANES };
+                for tile in 0..tiles {
+                    let taken = height + usize::from(tile < higher);
                     // SAFETY: `taken` rows and the columns from `column` on are part of the tile.
                     unsafe {
                         match (taken, wide) {
@@ -180,7 +185,12 @@ macro_rules! instruction_set {
                                 ($less, true) => $tile::<$less, 2>(&part, column, columns),
                                 ($less, false) => $tile::<$less, 1>(&part, column, columns),
                             )*
-                            _ => unreachable!("between 1 and the most rows"),
+                            _ => {}
+                        }
+                        if let Some(curve) = part.curve {
+                            let columns = (columns - column).min(count);
+                            let values = part.c.wrapping_add(column);
+                            $bend(&Bend { curve, values, rows: taken, stride: part.ldc, columns });
                         }
                     }
                     part.a = part.a.wrapping_add(taken * part.lda);
@@ -188,16 +198,15 @@ macro_rules! instruction_set {
                     if !part.residual.is_null() {
                         part.residual = part.residual.wrapping_add(taken * part.ldr);
                     }
-                    left -= taken;
                 }
-                column += if wide { 2 * LANES } else { LANES };
+                column += count;
             }
         }
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-instruction_set!(rows_avx512, tile_avx512, #[target_feature(enable = "avx512f")], std::arch::x86_64::__m512, 14, 1 2 3 4 5 6 7 8 9 10 11 12 13);
+instruction_set!(rows_avx512, tile_avx512, crate::curve::bend_avx512, #[target_feature(enable = "avx512f")], std::arch::x86_64::__m512, 14, 1 2 3 4 5 6 7 8 9 10 11 12 13);
 #[cfg(target_arch = "x86_64")]
-instruction_set!(rows_avx2, tile_avx2, #[target_feature(enable = "avx2,fma")], std::arch::x86_64::__m256, 6, 1 2 3 4 5);
-instruction_set!(rows_portable, tile_portable, , Baseline, 6, 1 2 3 4 5);
+instruction_set!(rows_avx2, tile_avx2, crate::curve::bend_avx2, #[target_feature(enable = "avx2,fma")], std::arch::x86_64::__m256, 6, 1 2 3 4 5);
+instruction_set!(rows_portable, tile_portable, crate::curve::bend_portable, , Baseline, 6, 1 2 3 4 5);

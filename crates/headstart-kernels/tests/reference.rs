@@ -24,6 +24,14 @@ fn act(activation: Activation, value: f64) -> f64 {
         Activation::Relu => value.max(0.0),
         Activation::Relu6 => value.clamp(0.0, 6.0),
         Activation::ClippedRelu(limit) => value.clamp(0.0, f64::from(limit)),
+        Activation::LeakyRelu(slope) => {
+            if value < 0.0 {
+                value * f64::from(slope)
+            } else {
+                value
+            }
+        }
+        Activation::Silu => value / (1.0 + (-value).exp()),
         _ => unreachable!("no other activation"),
     }
 }
@@ -149,6 +157,8 @@ fn activation() -> impl Strategy<Value = Activation> {
         Just(Activation::Relu),
         Just(Activation::Relu6),
         Just(Activation::ClippedRelu(0.5)),
+        Just(Activation::LeakyRelu(0.1)),
+        Just(Activation::Silu),
     ]
 }
 
@@ -182,6 +192,27 @@ proptest! {
                 for set in InstructionSet::available() {
                     assert_close(&run(shape, vec![layer.clone().into()], &input, set), &expected, set.name());
                 }
+            }
+        }
+    }
+
+    /// Wide enough that Winograd's form is chosen, on sides that its tiles do not divide.
+    #[test]
+    fn wide_3_by_3_convolution_equals_plain_loops(
+        (height, width, inputs, outputs) in (1usize..18, 1usize..19, 16usize..75, 16usize..75),
+        padding in padding(), activation in activation(), seed: u64,
+    ) {
+        let shape = Shape { height, width, channels: inputs };
+        let spec = Conv2dSpec {
+            in_channels: inputs, out_channels: outputs, kernel: [3; 2], stride: [1; 2], dilation: [1; 2], padding, activation,
+        };
+        let (weights, bias) = (values(9 * inputs * outputs, seed), values(outputs, seed ^ 1));
+        let layer = Conv2d::new(spec, &weights, &bias).unwrap();
+        if Network::new(shape, vec![layer.clone().into()]).is_ok() {
+            let input = values(shape.len(), seed ^ 2);
+            let expected = naive_conv(&spec, &weights, &bias, shape, &input);
+            for set in InstructionSet::available() {
+                assert_close(&run(shape, vec![layer.clone().into()], &input, set), &expected, set.name());
             }
         }
     }

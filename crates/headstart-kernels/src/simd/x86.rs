@@ -43,6 +43,44 @@ impl Vector for __m512 {
     }
 
     #[inline(always)]
+    unsafe fn subtract(self, other: Self) -> Self {
+        // SAFETY: the caller has AVX-512F.
+        unsafe { _mm512_sub_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(self, other: Self) -> Self {
+        // SAFETY: the caller has AVX-512F.
+        unsafe { _mm512_mul_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn divide(self, other: Self) -> Self {
+        // SAFETY: the caller has AVX-512F.
+        unsafe { _mm512_div_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: the caller has AVX-512F. The instruction gives the second where one is NaN, so a NaN in the first is put back.
+        unsafe {
+            let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self, self);
+            _mm512_mask_mov_ps(_mm512_max_ps(self, other), is_nan, self)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn power_of_two(self) -> Self {
+        // SAFETY: the caller has AVX-512F. The biased exponent is the power itself.
+        unsafe {
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(
+                _mm512_cvtps_epi32(self),
+                _mm512_set1_epi32(127),
+            )))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn multiply_add(self, a: Self, b: Self) -> Self {
         // SAFETY: the caller has AVX-512F.
         unsafe { _mm512_fmadd_ps(self, a, b) }
@@ -93,6 +131,40 @@ impl Vector for __m128 {
     unsafe fn add(self, other: Self) -> Self {
         // SAFETY: SSE2 is part of x86-64.
         unsafe { _mm_add_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn subtract(self, other: Self) -> Self {
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe { _mm_sub_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(self, other: Self) -> Self {
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe { _mm_mul_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn divide(self, other: Self) -> Self {
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe { _mm_div_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: SSE2 is part of x86-64. The instruction gives the second where one is NaN, so a NaN in the first is put back.
+        unsafe {
+            let is_nan = _mm_cmpunord_ps(self, self);
+            let greater = _mm_max_ps(self, other);
+            _mm_or_ps(_mm_and_ps(is_nan, self), _mm_andnot_ps(is_nan, greater))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn power_of_two(self) -> Self {
+        // SAFETY: SSE2 is part of x86-64. The biased exponent is the power itself.
+        unsafe { _mm_castsi128_ps(_mm_slli_epi32::<23>(_mm_add_epi32(_mm_cvtps_epi32(self), _mm_set1_epi32(127)))) }
     }
 
     #[inline(always)]
@@ -175,6 +247,44 @@ impl Vector for __m256 {
     unsafe fn add(self, other: Self) -> Self {
         // SAFETY: the caller has AVX2.
         unsafe { _mm256_add_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn subtract(self, other: Self) -> Self {
+        // SAFETY: the caller has AVX2.
+        unsafe { _mm256_sub_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(self, other: Self) -> Self {
+        // SAFETY: the caller has AVX2.
+        unsafe { _mm256_mul_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn divide(self, other: Self) -> Self {
+        // SAFETY: the caller has AVX2.
+        unsafe { _mm256_div_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: the caller has AVX2. The instruction gives the second where one is NaN, so a NaN in the first is put back.
+        unsafe {
+            let is_nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(self, self);
+            _mm256_blendv_ps(_mm256_max_ps(self, other), self, is_nan)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn power_of_two(self) -> Self {
+        // SAFETY: the caller has AVX2. The biased exponent is the power itself.
+        unsafe {
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(
+                _mm256_cvtps_epi32(self),
+                _mm256_set1_epi32(127),
+            )))
+        }
     }
 
     #[inline(always)]

@@ -4,9 +4,10 @@ use gemm::Parallelism;
 
 use super::{ConvNorm, ConvNormSpec, Scratch};
 use crate::buffer::Buffer;
-use crate::convolution::{Conv2d, Conv2dSpec, fill_padded};
+use crate::convolution::{Conv2d, Conv2dSpec, Pass, fill_padded};
 use crate::dispatch::InstructionSet;
 use crate::error::KernelError;
+use crate::product::Target;
 use crate::shape::{Activation, Padding, PaddingRule, Shape};
 
 /// A convolution without bias or activation, packed for this step.
@@ -81,7 +82,8 @@ impl Dense {
     ) {
         scratch.room(self.0.scratch(shape));
         let rows = self.0.output(shape).map_or(0, |output| output.height);
-        self.0.forward(set, shape, 0..rows, input, output, scratch);
+        let target = Target { values: output, stride: self.0.spec.out_channels };
+        self.0.forward(Pass { set, shape, input, residual: None, rows: 0..rows }, target, scratch);
     }
 }
 
@@ -103,7 +105,7 @@ pub(super) fn add_weight_gradient(
     let padded_width = shape.width + padding.left + padding.right;
     let padded_height = shape.height + padding.top + padding.bottom;
     let padded = scratch.padded.room(padded_height * padded_width * inputs);
-    fill_padded(padded, input, padding.top, padding.left * inputs, padded_width * inputs, shape.width * inputs);
+    fill_padded(padded, input, 0, padding, shape, padded_width);
     let tap = |ky: usize, kx: usize| (ky * padded_width + kx) * inputs;
     if spec.stride > 1 {
         for (y, row) in gradient.chunks_exact(result.width * outputs).enumerate() {
