@@ -35,12 +35,12 @@ struct Arguments {
 
 /// The definition: convolution, then normalization, then bounds.
 fn plain(spec: &ConvNormSpec, shape: Shape, step: &ConvNorm, batch: usize, arguments: &Arguments) -> Vec<f64> {
-    let (result, k) = (step.output(), spec.kernel);
+    let (result, [rows, columns]) = (step.output(), spec.kernel);
     let rule = spec.padding;
     let padding = match rule {
         PaddingRule::Explicit(padding) => padding,
         PaddingRule::TensorFlowSame => {
-            Padding::tensorflow_same([shape.height, shape.width], [k; 2], [spec.stride; 2], [1; 2])
+            Padding::tensorflow_same([shape.height, shape.width], spec.kernel, [spec.stride; 2], [1; 2])
         }
     };
     let channels = spec.out_channels;
@@ -48,18 +48,18 @@ fn plain(spec: &ConvNormSpec, shape: Shape, step: &ConvNorm, batch: usize, argum
     for (at, sum) in sums.iter_mut().enumerate() {
         let (out, x) = (at % channels, at / channels % result.width);
         let (y, picture) = (at / channels / result.width % result.height, at / result.len());
-        for tap in 0..k * k {
-            let row = (y * spec.stride + tap / k).wrapping_sub(padding.top);
-            let column = (x * spec.stride + tap % k).wrapping_sub(padding.left);
+        for tap in 0..rows * columns {
+            let row = (y * spec.stride + tap / columns).wrapping_sub(padding.top);
+            let column = (x * spec.stride + tap % columns).wrapping_sub(padding.left);
             if row >= shape.height || column >= shape.width {
                 continue;
             }
             let pixel = picture * shape.len() + (row * shape.width + column) * shape.channels;
             if spec.depthwise {
-                *sum += arguments.input[pixel + out] * arguments.weights[out * k * k + tap];
+                *sum += arguments.input[pixel + out] * arguments.weights[out * rows * columns + tap];
             } else {
                 for input in 0..shape.channels {
-                    let weight = arguments.weights[(out * shape.channels + input) * k * k + tap];
+                    let weight = arguments.weights[(out * shape.channels + input) * rows * columns + tap];
                     *sum += arguments.input[pixel + input] * weight;
                 }
             }
@@ -164,10 +164,12 @@ fn specs() -> impl Strategy<Value = (ConvNormSpec, Shape)> {
     ];
     let activation = prop_oneof![Just(Activation::Identity), Just(Activation::Relu), Just(Activation::Relu6)];
     let kernel = prop_oneof![Just(1usize), Just(2), Just(3), Just(5), Just(7)];
+    let kernel = (kernel.clone(), kernel, any::<bool>());
     (any::<bool>(), kernel, 1..4usize, padding, activation, 1..40usize, 1..40usize, 7..12usize, 7..12usize).prop_map(
-        |(depthwise, kernel, stride, padding, activation, inputs, outputs, height, width)| {
+        |(depthwise, (rows, columns, square), stride, padding, activation, inputs, outputs, height, width)| {
+            let kernel = [rows, if square || depthwise { rows } else { columns }];
             let padding = match padding {
-                PaddingRule::Explicit(_) if kernel == 1 => PaddingRule::Explicit(Padding::default()),
+                PaddingRule::Explicit(_) if kernel.contains(&1) => PaddingRule::Explicit(Padding::default()),
                 // TensorFlow pads a stride wider than the kernel by nothing, so this is the only one to leave out.
                 padding => padding,
             };
@@ -203,7 +205,7 @@ fn the_bytes_do_not_depend_on_the_number_of_threads() {
     let spec = ConvNormSpec {
         in_channels: 24,
         out_channels: 40,
-        kernel: 3,
+        kernel: [3; 2],
         stride: 2,
         padding: PaddingRule::TensorFlowSame,
         depthwise: false,
@@ -234,7 +236,7 @@ fn wrong_lengths_and_shapes_are_errors() {
     let spec = ConvNormSpec {
         in_channels: 2,
         out_channels: 3,
-        kernel: 3,
+        kernel: [3; 2],
         stride: 1,
         padding: PaddingRule::Explicit(Padding::symmetric(1)),
         depthwise: false,
@@ -243,8 +245,8 @@ fn wrong_lengths_and_shapes_are_errors() {
     };
     let shape = Shape { height: 4, width: 4, channels: 2 };
     assert!(ConvNorm::new(ConvNormSpec { depthwise: true, ..spec }, shape).is_err());
-    assert!(ConvNorm::new(ConvNormSpec { kernel: 0, ..spec }, shape).is_err());
-    assert!(ConvNorm::new(ConvNormSpec { kernel: 9, ..spec }, shape).is_err());
+    assert!(ConvNorm::new(ConvNormSpec { kernel: [0; 2], ..spec }, shape).is_err());
+    assert!(ConvNorm::new(ConvNormSpec { kernel: [9; 2], ..spec }, shape).is_err());
     let wide = PaddingRule::Explicit(Padding::symmetric(3));
     assert!(ConvNorm::new(ConvNormSpec { padding: wide, ..spec }, shape).is_err());
     let step = ConvNorm::new(spec, shape).unwrap();
@@ -270,7 +272,7 @@ fn a_chain_gives_what_its_layers_give_one_by_one() {
     let layer = |inputs, outputs, kernel, stride, depthwise, activation| ConvNormSpec {
         in_channels: inputs,
         out_channels: outputs,
-        kernel,
+        kernel: [kernel; 2],
         stride,
         padding: PaddingRule::TensorFlowSame,
         depthwise,

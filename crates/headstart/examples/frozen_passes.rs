@@ -1,16 +1,17 @@
-//! Prints how long a frozen MobileNetV2 1.0 takes, as one JSON object: the Headstart side of `bench/frozen_features`.
+//! Prints how long a frozen network takes, as one JSON object: the Headstart side of `bench/frozen_features`.
 //!
-//!     cargo run --release -p headstart --example frozen_passes -- [BATCH] [PASSES] [THREADS]
+//!     cargo run --release -p headstart --example frozen_passes -- [BACKBONE:VARIANT] [BATCH] [PASSES] [THREADS]
 #![expect(clippy::print_stdout, reason = "a measurement is printed")]
 
 use headstart::backbones;
 use headstart::measure::frozen_passes;
 
 fn main() -> headstart::Result<()> {
-    let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
+    let name = std::env::args().nth(1).unwrap_or_else(|| "mobilenet_v2:1.0".to_owned());
+    let numbers: Vec<usize> = std::env::args().skip(2).filter_map(|text| text.parse().ok()).collect();
     let number = |index: usize, otherwise: usize| numbers.get(index).copied().unwrap_or(otherwise);
-    let (backbone, variant) = backbones::find("mobilenet_v2:1.0")?;
-    let variant = variant.expect("the name has a variant");
+    let (backbone, variant) = backbones::find(&name)?;
+    let variant = variant.unwrap_or(&backbone.variants[0]);
     let batch = number(0, 32);
     let mut times = frozen_passes(backbone, variant, batch, number(2, 2), number(1, 20))?;
     let warm_up = times.len() / 4;

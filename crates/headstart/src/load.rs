@@ -77,7 +77,7 @@ pub fn fits(arrays: &[ArrayInfo]) -> Vec<Fit> {
     let mut fits: Vec<Fit> = Vec::new();
     for spec in BACKBONES {
         for family in spec.families.iter().filter(|family| (family.applies)(arrays)) {
-            for variant in spec.variants {
+            for variant in spec.variants.iter().filter(|variant| !(family.entries)(variant).is_empty()) {
                 fits.push(Fit::of(arrays, spec, variant, family));
             }
         }

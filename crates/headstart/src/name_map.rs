@@ -10,6 +10,11 @@ use crate::error::{Result, nearest};
 use crate::nn::Padding;
 use crate::parameters::{Parameter, Parameters};
 
+mod keras;
+mod layout;
+
+pub use layout::Layout;
+
 /// A family of checkpoints: who publishes it, under which names, with which conventions.
 pub struct NameMap {
     /// Short name.
@@ -18,7 +23,10 @@ pub struct NameMap {
     pub origin: &'static str,
     /// Whether these arrays can be of this family, where names alone do not tell.
     pub applies: fn(&[ArrayInfo]) -> bool,
-    /// Theirs → ours for a variant, one to one.
+    /// The names of a listing as the entries write them, one for each array: [`NameMap::as_they_are`] where they need no
+    /// change.
+    pub canonical: fn(&[ArrayInfo]) -> Vec<String>,
+    /// Theirs → ours for a variant, one to one; empty where the family has no such variant.
     pub entries: fn(&Variant) -> Vec<Entry>,
     /// Parts of names of arrays that a backbone does not need: the original classifier, counters.
     pub ignore: &'static [&'static str],
@@ -36,18 +44,58 @@ impl std::fmt::Debug for NameMap {
     }
 }
 
-/// One array: their name and ours.
-#[derive(Debug, Clone, PartialEq, Eq)]
+impl NameMap {
+    /// Names that need no change.
+    pub fn as_they_are(arrays: &[ArrayInfo]) -> Vec<String> {
+        arrays.iter().map(|array| array.name.clone()).collect()
+    }
+
+    /// Keras's names: see the source for what old and new versions write.
+    pub fn keras(arrays: &[ArrayInfo]) -> Vec<String> {
+        keras::canonical(arrays)
+    }
+}
+
+/// One array: their name and ours, and how its values lie.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// Name in the checkpoint, without a common prefix.
     pub theirs: String,
     /// Our name.
     pub ours: String,
+    /// From their values to ours.
+    pub layout: Layout,
 }
 
 impl Entry {
     pub(crate) fn new(theirs: String, ours: String) -> Self {
-        Self { theirs, ours }
+        Self { theirs, ours, layout: Layout::AsItIs }
+    }
+
+    pub(crate) fn with_layout(theirs: String, ours: String, layout: Layout) -> Self {
+        Self { theirs, ours, layout }
+    }
+
+    /// Convolution and batch normalization as PyTorch names them; ours as a prefix.
+    pub(crate) fn pytorch_conv_norm(conv: &str, norm: &str, ours: &str) -> Vec<Self> {
+        let mut entries = vec![Self::new(format!("{conv}.weight"), format!("{ours}.weight"))];
+        let names = [("weight", "gamma"), ("bias", "beta"), ("running_mean", "mean"), ("running_var", "variance")];
+        for (theirs, name) in names {
+            entries.push(Self::new(format!("{norm}.{theirs}"), format!("{ours}.norm.{name}")));
+        }
+        entries
+    }
+
+    /// Convolution and batch normalization as Keras names them; ours as a prefix.
+    pub(crate) fn keras_conv_norm(conv: &str, norm: &str, ours: &str, is_depthwise: bool) -> Vec<Self> {
+        let (kernel, layout) =
+            if is_depthwise { ("depthwise_kernel", Layout::KerasDepthwise) } else { ("kernel", Layout::KerasConv) };
+        let mut entries = vec![Self::with_layout(format!("{conv}/{kernel}"), format!("{ours}.weight"), layout)];
+        let names = [("gamma", "gamma"), ("beta", "beta"), ("moving_mean", "mean"), ("moving_variance", "variance")];
+        for (theirs, name) in names {
+            entries.push(Self::new(format!("{norm}/{theirs}"), format!("{ours}.norm.{name}")));
+        }
+        entries
     }
 }
 
@@ -62,6 +110,8 @@ pub struct Fit {
     pub family: &'static NameMap,
     /// Common prefix of the checkpoint's names (`module.`, `state_dict.`…).
     pub prefix: String,
+    /// Names of the family's entries → names in the file.
+    names: BTreeMap<String, String>,
     /// Arrays that the backbone needs and the checkpoint lacks: their name, and the nearest that is there.
     pub missing: Vec<(String, Option<String>)>,
     /// Arrays of another shape: name, expected, found.
@@ -81,25 +131,39 @@ impl Fit {
         let entries = (family.entries)(variant);
         let shapes: BTreeMap<String, Vec<usize>> =
             (spec.parameters)(variant).into_iter().map(|parameter| (parameter.name, parameter.shape)).collect();
-        let found: BTreeMap<&str, &ArrayInfo> = arrays.iter().map(|array| (array.name.as_str(), array)).collect();
-        let prefix = common_prefix(&found, &entries[0].theirs);
-        let names: Vec<String> =
-            found.keys().filter_map(|name| name.strip_prefix(&prefix)).map(str::to_owned).collect();
-        let mut fit =
-            Self { spec, variant, family, prefix, missing: Vec::new(), misshapen: Vec::new(), unused: Vec::new() };
+        let canonical = (family.canonical)(arrays);
+        let found: BTreeMap<&str, &ArrayInfo> = canonical.iter().map(String::as_str).zip(arrays).collect();
+        let first = entries.iter().find(|entry| entry.layout.is_read()).map_or("", |entry| entry.theirs.as_str());
+        let prefix = common_prefix(&found, first);
+        let mut names: Vec<String> = Vec::new();
+        let mut fit = Self {
+            spec,
+            variant,
+            family,
+            prefix,
+            names: BTreeMap::new(),
+            missing: Vec::new(),
+            misshapen: Vec::new(),
+            unused: Vec::new(),
+        };
         let mut used = BTreeSet::new();
         for entry in &entries {
-            let name = format!("{}{}", fit.prefix, entry.theirs);
-            match found.get(name.as_str()) {
-                None => fit.missing.push((name, None)),
-                Some(array) => {
-                    let expected = &shapes[&entry.ours];
-                    if array.shape != *expected {
-                        fit.misshapen.push((name.clone(), expected.clone(), array.shape.clone()));
+            for (bare, expected) in entry.layout.sources(&entry.theirs, &shapes[&entry.ours]) {
+                let name = format!("{}{bare}", fit.prefix);
+                match found.get(name.as_str()) {
+                    None => fit.missing.push((name, None)),
+                    Some(array) => {
+                        if array.shape != expected {
+                            fit.misshapen.push((array.name.clone(), expected, array.shape.clone()));
+                        }
+                        used.insert(array.name.as_str());
+                        fit.names.insert(bare, array.name.clone());
                     }
-                    used.insert(name);
                 }
             }
+        }
+        if !fit.missing.is_empty() {
+            names.extend(found.keys().filter_map(|name| name.strip_prefix(&fit.prefix)).map(str::to_owned));
         }
         // Only the first miss is shown, and edit distances over all names are dear.
         if let Some((name, near)) = fit.missing.first_mut() {
@@ -108,7 +172,7 @@ impl Fit {
         }
         fit.unused = arrays
             .iter()
-            .filter(|array| !used.contains(&array.name))
+            .filter(|array| !used.contains(array.name.as_str()))
             .filter(|array| !family.ignore.iter().any(|part| array.name.contains(part)))
             .map(|array| array.name.clone())
             .collect();
@@ -143,12 +207,20 @@ impl Fit {
     /// # Errors
     /// Of the reader. Only call it on a complete fit.
     pub fn read(&self, checkpoint: &dyn Checkpoint) -> Result<Parameters> {
+        let shapes: BTreeMap<String, Vec<usize>> = (self.spec.parameters)(self.variant)
+            .into_iter()
+            .map(|parameter| (parameter.name, parameter.shape))
+            .collect();
+        let read_one = |bare: &str| -> Result<Vec<f32>> {
+            let name = self.names.get(bare).map_or(bare, String::as_str);
+            Ok(checkpoint.read(name)?.to_f32()?)
+        };
         (self.family.entries)(self.variant)
             .into_iter()
             .map(|entry| {
-                let array = checkpoint.read(&format!("{}{}", self.prefix, entry.theirs))?;
-                let values = array.to_f32()?;
-                Ok((entry.ours, Parameter { shape: array.info.shape, values }))
+                let shape = shapes[&entry.ours].clone();
+                let values = entry.layout.read(&entry.theirs, &shape, read_one)?;
+                Ok((entry.ours, Parameter { shape, values }))
             })
             .collect()
     }
@@ -166,13 +238,13 @@ impl Fit {
 
 /// What stands before the first needed name in the checkpoint, if it is there at all.
 fn common_prefix(found: &BTreeMap<&str, &ArrayInfo>, first: &str) -> String {
-    if found.contains_key(first) {
+    if first.is_empty() || found.contains_key(first) {
         return String::new();
     }
     found
         .keys()
         .filter_map(|name| name.strip_suffix(first))
-        .find(|prefix| prefix.ends_with('.'))
+        .find(|prefix| prefix.ends_with(['.', '/']))
         .unwrap_or_default()
         .to_owned()
 }

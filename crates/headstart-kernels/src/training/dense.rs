@@ -16,7 +16,7 @@ pub(super) struct Dense(Conv2d);
 impl Dense {
     /// `weights` `[out, in, k, k]`.
     pub(super) fn forward(spec: &ConvNormSpec, weights: &[f32]) -> Result<Self, KernelError> {
-        let (inputs, outputs, taps) = (spec.in_channels, spec.out_channels, spec.kernel * spec.kernel);
+        let (inputs, outputs, taps) = (spec.in_channels, spec.out_channels, spec.kernel[0] * spec.kernel[1]);
         let mut rows = vec![0.0; weights.len()]; // [k, k, in, out]
         for tap in 0..taps {
             for (input, row) in rows[tap * inputs * outputs..].chunks_exact_mut(outputs).take(inputs).enumerate() {
@@ -30,22 +30,20 @@ impl Dense {
     /// The convolution that carries a gradient, spread by the stride, back to the input: kernel turned round.
     pub(super) fn transposed(step: &ConvNorm, weights: &[f32]) -> Result<Self, KernelError> {
         let spec = &step.spec;
-        let (inputs, outputs, taps) = (spec.in_channels, spec.out_channels, spec.kernel * spec.kernel);
+        let (inputs, outputs, taps) = (spec.in_channels, spec.out_channels, spec.kernel[0] * spec.kernel[1]);
         let mut rows = vec![0.0; weights.len()]; // [k, k, out, in]
         for tap in 0..taps {
             let turned = &mut rows[(taps - 1 - tap) * inputs * outputs..][..inputs * outputs];
             let across = weights[tap..].iter().step_by(taps);
             turned.iter_mut().zip(across).for_each(|(to, from)| *to = *from);
         }
-        let reach = spec.kernel - 1;
+        let reach = spec.kernel.map(|side| side - 1);
         // As many zeros behind as bring the result to the size of the input; rows that the stride skipped are among them.
-        let behind = |input: usize, output: usize, before: usize| {
-            input + reach - ((output - 1) * spec.stride + 1) - (reach - before)
-        };
+        let behind = |input: usize, output: usize, before: usize| input + before - ((output - 1) * spec.stride + 1);
         let padding = Padding {
-            top: reach - step.padding.top,
+            top: reach[0] - step.padding.top,
             bottom: behind(step.input.height, step.output.height, step.padding.top),
-            left: reach - step.padding.left,
+            left: reach[1] - step.padding.left,
             right: behind(step.input.width, step.output.width, step.padding.left),
         };
         Self::packed(spec, outputs, inputs, 1, PaddingRule::Explicit(padding), &rows)
@@ -62,7 +60,7 @@ impl Dense {
         let spec = Conv2dSpec {
             in_channels,
             out_channels,
-            kernel: [spec.kernel; 2],
+            kernel: spec.kernel,
             stride: [stride; 2],
             dilation: [1; 2],
             padding,
@@ -97,7 +95,7 @@ pub(super) fn add_weight_gradient(
 ) {
     let (spec, shape, result) = (&step.spec, step.input, step.output);
     let (inputs, outputs) = (spec.in_channels, spec.out_channels);
-    if spec.kernel == 1 && spec.stride == 1 && step.padding == Padding::default() {
+    if spec.kernel == [1; 2] && spec.stride == 1 && step.padding == Padding::default() {
         add_product((input, inputs), (gradient, outputs), shape.height * shape.width, weights, inputs, outputs);
         return;
     }
@@ -111,7 +109,7 @@ pub(super) fn add_weight_gradient(
         for (y, row) in gradient.chunks_exact(result.width * outputs).enumerate() {
             let under = &padded[y * spec.stride * padded_width * inputs..];
             for (index, weights) in weights.chunks_exact_mut(inputs * outputs).enumerate() {
-                let rows = &under[tap(index / spec.kernel, index % spec.kernel)..];
+                let rows = &under[tap(index / spec.kernel[1], index % spec.kernel[1])..];
                 add_product((rows, spec.stride * inputs), (row, outputs), result.width, weights, inputs, outputs);
             }
         }
@@ -127,7 +125,7 @@ pub(super) fn add_weight_gradient(
         rest[row.len()..end].fill(0.0);
     }
     for (index, weights) in weights.chunks_exact_mut(inputs * outputs).enumerate() {
-        let rows = &padded[tap(index / spec.kernel, index % spec.kernel)..];
+        let rows = &padded[tap(index / spec.kernel[1], index % spec.kernel[1])..];
         add_product((rows, inputs), (wide, outputs), count, weights, inputs, outputs);
     }
 }

@@ -68,7 +68,7 @@ impl Depthwise {
 /// Adds one picture's part to `weights` `[tap][C]`.
 pub(super) fn add_weight_gradient(step: &ConvNorm, input: &[f32], gradient: &[f32], weights: &mut [f32]) {
     let job = Job {
-        kernel: step.spec.kernel,
+        kernel: step.spec.kernel[0],
         stride: step.spec.stride,
         corner: step.corner(),
         input,

@@ -36,7 +36,7 @@ pub struct ConvNormSpec {
     /// Channels of its result.
     pub out_channels: usize,
     /// Rows and columns of the kernel.
-    pub kernel: usize,
+    pub kernel: [usize; 2],
     /// Step along rows and columns.
     pub stride: usize,
     /// Zeros around the input.
@@ -78,7 +78,7 @@ pub struct Forward {
 pub struct Gradients {
     /// `[B, H, W, C]`, if it was asked for.
     pub input: Option<Vec<f32>>,
-    /// As the weights: `[out, in, k, k]`, or `[C, 1, k, k]`.
+    /// As the weights: `[out, in, rows, columns]`, or `[C, 1, rows, columns]`.
     pub weights: Vec<f32>,
     /// `[C]`
     pub gamma: Vec<f32>,
@@ -144,8 +144,10 @@ impl ConvNorm {
             return Err(KernelError::Channels { layer: 0, expected: spec.in_channels, found: input.channels });
         }
         let padding = window.padding(input.height, input.width);
-        let reach = spec.kernel - 1;
-        if [padding.top, padding.bottom, padding.left, padding.right].iter().any(|pixels| *pixels > reach) {
+        if spec.depthwise && spec.kernel[0] != spec.kernel[1] {
+            return Err(KernelError::Invalid("a depthwise kernel that is not square has no backward here"));
+        }
+        if padding.top.max(padding.bottom) >= spec.kernel[0] || padding.left.max(padding.right) >= spec.kernel[1] {
             return Err(KernelError::Invalid("padding as wide as the kernel or wider"));
         }
         let (height, width) = window.output(input.height, input.width).ok_or(KernelError::TooSmall {
@@ -164,10 +166,10 @@ impl ConvNorm {
         self.output
     }
 
-    /// Number of weights: `[out, in, k, k]`, or `[C, 1, k, k]`.
+    /// Number of weights: `[out, in, rows, columns]`, or `[C, 1, rows, columns]`.
     pub fn weight_count(&self) -> usize {
         let inputs = if self.spec.depthwise { 1 } else { self.spec.in_channels };
-        volume(&[self.spec.out_channels, inputs, self.spec.kernel, self.spec.kernel])
+        volume(&[self.spec.out_channels, inputs, self.spec.kernel[0], self.spec.kernel[1]])
     }
 
     /// `input` `[B, H, W, C]` → the result and what backward needs, in buffers from `pool`.
@@ -299,7 +301,7 @@ impl ConvNorm {
 
     fn kernel(&self, weights: &[f32]) -> Result<Kernel, KernelError> {
         Ok(if self.spec.depthwise {
-            Kernel::Depthwise(depthwise::Depthwise::new(weights, self.spec.out_channels, self.spec.kernel, false))
+            Kernel::Depthwise(depthwise::Depthwise::new(weights, self.spec.out_channels, self.spec.kernel[0], false))
         } else {
             Kernel::Dense(dense::Dense::forward(&self.spec, weights)?)
         })
@@ -356,7 +358,7 @@ impl Kernel {
         Ok(match self {
             Self::Dense(_) => Self::Dense(dense::Dense::transposed(step, weights)?),
             Self::Depthwise(_) => {
-                Self::Depthwise(depthwise::Depthwise::new(weights, step.spec.out_channels, step.spec.kernel, true))
+                Self::Depthwise(depthwise::Depthwise::new(weights, step.spec.out_channels, step.spec.kernel[0], true))
             }
         })
     }
@@ -367,7 +369,7 @@ impl Kernel {
         match self {
             Self::Dense(dense) => dense.run(step.set, shape, gradient, input, &mut scratch.padded),
             Self::Depthwise(depthwise) => {
-                let corner = [step.spec.kernel - 1 - step.padding.top, step.spec.kernel - 1 - step.padding.left];
+                let corner = [step.spec.kernel[0] - 1 - step.padding.top, step.spec.kernel[1] - 1 - step.padding.left];
                 depthwise.run(step.set, shape, step.input, corner, 1, gradient, input);
             }
         }
@@ -391,7 +393,7 @@ impl Kernel {
 
     /// A gradient in our own order (tap, in, out) in the order in which weights are given.
     fn as_given(&self, step: &ConvNorm, ours: Vec<f32>) -> Vec<f32> {
-        let taps = step.spec.kernel * step.spec.kernel;
+        let taps = step.spec.kernel[0] * step.spec.kernel[1];
         let inputs = if step.spec.depthwise { 1 } else { step.spec.in_channels };
         let outputs = step.spec.out_channels;
         let mut given = vec![0.0; ours.len()];
@@ -408,6 +410,6 @@ impl Kernel {
 
 impl ConvNormSpec {
     fn window(&self) -> Window {
-        Window { kernel: [self.kernel; 2], stride: [self.stride; 2], dilation: [1; 2], padding: self.padding }
+        Window { kernel: self.kernel, stride: [self.stride; 2], dilation: [1; 2], padding: self.padding }
     }
 }

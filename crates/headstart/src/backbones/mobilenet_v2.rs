@@ -60,6 +60,7 @@ const FAMILIES: &[NameMap] = &[
         applies: |arrays| {
             arrays.iter().any(|array| array.name.ends_with("classifier.1.weight") && array.shape[0] == 1001)
         },
+        canonical: NameMap::as_they_are,
         entries: torchvision_entries,
         ignore: &["classifier.", "num_batches_tracked"],
         padding: Padding::Tensorflow,
@@ -70,6 +71,7 @@ const FAMILIES: &[NameMap] = &[
         family: "torchvision",
         origin: "torchvision.models.mobilenet_v2",
         applies: |_| true,
+        canonical: NameMap::as_they_are,
         entries: torchvision_entries,
         ignore: &["classifier.", "num_batches_tracked"],
         padding: Padding::Symmetric,
@@ -80,11 +82,23 @@ const FAMILIES: &[NameMap] = &[
         family: "timm",
         origin: "timm mobilenetv2_*",
         applies: |_| true,
+        canonical: NameMap::as_they_are,
         entries: timm_entries,
         ignore: &["classifier.", "num_batches_tracked"],
         padding: Padding::Symmetric,
         batch_norm_epsilon: 1e-5,
         preprocess: Preprocess::torchvision,
+    },
+    NameMap {
+        family: "keras",
+        origin: "keras.applications.MobileNetV2 (.h5, .keras, TensorFlow.js)",
+        applies: |_| true,
+        canonical: NameMap::keras,
+        entries: keras_entries,
+        ignore: &["predictions/", "Logits/", "dense_"],
+        padding: Padding::Tensorflow,
+        batch_norm_epsilon: 1e-3,
+        preprocess: Preprocess::tensorflow,
     },
 ];
 
@@ -119,16 +133,13 @@ struct Plan {
 
 impl Plan {
     fn new(variant: &Variant) -> Self {
-        let dense = |inputs, outputs, kernel, stride, relu6| ConvNormSpec {
-            inputs,
-            outputs,
-            kernel,
-            stride,
-            depthwise: false,
-            relu6,
+        let (relu6, linear) = (kernels::Activation::Relu6, kernels::Activation::Identity);
+        let dense = |inputs, outputs, side, stride, activation| ConvNormSpec {
+            activation,
+            ..ConvNormSpec::square(inputs, outputs, side, stride)
         };
         let mut channels = rounded(32.0 * variant.width);
-        let stem = dense(3, channels, 3, 2, true);
+        let stem = dense(3, channels, 3, 2, relu6);
         let stages = std::array::from_fn(|stage| {
             let (expansion, full, blocks, first_stride) = STAGES[stage];
             let blocks = if variant.name == "tiny" { TINY_BLOCKS[stage] } else { blocks };
@@ -139,22 +150,15 @@ impl Plan {
                     let (inputs, hidden) = (channels, channels * expansion);
                     channels = outputs;
                     Block {
-                        expand: (expansion > 1).then(|| dense(inputs, hidden, 1, 1, true)),
-                        depthwise: ConvNormSpec {
-                            inputs: hidden,
-                            outputs: hidden,
-                            kernel: 3,
-                            stride,
-                            depthwise: true,
-                            relu6: true,
-                        },
-                        project: dense(hidden, outputs, 1, 1, false),
+                        expand: (expansion > 1).then(|| dense(inputs, hidden, 1, 1, relu6)),
+                        depthwise: ConvNormSpec { activation: relu6, ..ConvNormSpec::depthwise(hidden, 3, stride) },
+                        project: dense(hidden, outputs, 1, 1, linear),
                         residual: stride == 1 && inputs == outputs,
                     }
                 })
                 .collect()
         });
-        let last = dense(channels, rounded(1280.0 * variant.width.max(1.0)), 1, 1, true);
+        let last = dense(channels, rounded(1280.0 * variant.width.max(1.0)), 1, 1, relu6);
         Self { stem, stages, last }
     }
 
@@ -176,12 +180,6 @@ impl Plan {
 
 fn parameters(variant: &Variant) -> Vec<ParameterSpec> {
     Plan::new(variant).layers().iter().flat_map(|(name, layer)| layer.parameters(name)).collect()
-}
-
-impl From<&Conventions> for NormPadding {
-    fn from(conventions: &Conventions) -> Self {
-        Self { padding: conventions.padding, epsilon: conventions.batch_norm_epsilon }
-    }
 }
 
 fn frozen(variant: &Variant, parameters: &Parameters, conventions: &Conventions) -> Result<Vec<Vec<Layer>>> {
@@ -299,18 +297,8 @@ impl InvertedResidual {
     }
 }
 
-/// A convolution's array names: theirs for kernel and normalization, ours as a prefix.
-fn conv_entries(conv: &str, norm: &str, ours: &str) -> Vec<Entry> {
-    let mut entries = vec![Entry::new(format!("{conv}.weight"), format!("{ours}.weight"))];
-    for (theirs, name) in [("weight", "gamma"), ("bias", "beta"), ("running_mean", "mean"), ("running_var", "variance")]
-    {
-        entries.push(Entry::new(format!("{norm}.{theirs}"), format!("{ours}.norm.{name}")));
-    }
-    entries
-}
-
 fn torchvision_entries(variant: &Variant) -> Vec<Entry> {
-    let mut entries = conv_entries("features.0.0", "features.0.1", "stem");
+    let mut entries = Entry::pytorch_conv_norm("features.0.0", "features.0.1", "stem");
     let mut feature = 1;
     for (stage, blocks) in Plan::new(variant).stages.iter().enumerate() {
         for (index, block) in blocks.iter().enumerate() {
@@ -319,21 +307,25 @@ fn torchvision_entries(variant: &Variant) -> Vec<Entry> {
             let mut position = 0;
             for part in block.expand.map(|_| "expand").into_iter().chain(["depthwise"]) {
                 let conv = format!("{theirs}.{position}");
-                entries.extend(conv_entries(&format!("{conv}.0"), &format!("{conv}.1"), &format!("{ours}.{part}")));
+                entries.extend(Entry::pytorch_conv_norm(
+                    &format!("{conv}.0"),
+                    &format!("{conv}.1"),
+                    &format!("{ours}.{part}"),
+                ));
                 position += 1;
             }
             let (conv, norm) = (format!("{theirs}.{position}"), format!("{theirs}.{}", position + 1));
-            entries.extend(conv_entries(&conv, &norm, &format!("{ours}.project")));
+            entries.extend(Entry::pytorch_conv_norm(&conv, &norm, &format!("{ours}.project")));
             feature += 1;
         }
     }
     let last = format!("features.{feature}");
-    entries.extend(conv_entries(&format!("{last}.0"), &format!("{last}.1"), "last"));
+    entries.extend(Entry::pytorch_conv_norm(&format!("{last}.0"), &format!("{last}.1"), "last"));
     entries
 }
 
 fn timm_entries(variant: &Variant) -> Vec<Entry> {
-    let mut entries = conv_entries("conv_stem", "bn1", "stem");
+    let mut entries = Entry::pytorch_conv_norm("conv_stem", "bn1", "stem");
     for (stage, blocks) in Plan::new(variant).stages.iter().enumerate() {
         for (index, block) in blocks.iter().enumerate() {
             let (theirs, ours) = (format!("blocks.{stage}.{index}"), format!("stage{}.{index}", stage + 1));
@@ -343,11 +335,32 @@ fn timm_entries(variant: &Variant) -> Vec<Entry> {
             };
             for (position, (conv, part)) in parts.iter().enumerate() {
                 let norm = format!("{theirs}.bn{}", position + 1);
-                entries.extend(conv_entries(&format!("{theirs}.{conv}"), &norm, &format!("{ours}.{part}")));
+                entries.extend(Entry::pytorch_conv_norm(&format!("{theirs}.{conv}"), &norm, &format!("{ours}.{part}")));
             }
         }
     }
-    entries.extend(conv_entries("conv_head", "bn2", "last"));
+    entries.extend(Entry::pytorch_conv_norm("conv_head", "bn2", "last"));
+    entries
+}
+
+fn keras_entries(variant: &Variant) -> Vec<Entry> {
+    let mut entries = Entry::keras_conv_norm("Conv1", "bn_Conv1", "stem", false);
+    let blocks = Plan::new(variant).stages;
+    let numbered =
+        blocks.iter().enumerate().flat_map(|(stage, blocks)| (0..blocks.len()).map(move |index| (stage, index)));
+    for (number, (stage, index)) in numbered.enumerate() {
+        let ours = format!("stage{}.{index}", stage + 1);
+        // The first block, without expansion, has a name of its own.
+        let theirs = if number == 0 { "expanded_conv".to_owned() } else { format!("block_{number}") };
+        for part in ["expand", "depthwise", "project"] {
+            if part == "expand" && blocks[stage][index].expand.is_none() {
+                continue;
+            }
+            let (conv, norm) = (format!("{theirs}_{part}"), format!("{theirs}_{part}_BN"));
+            entries.extend(Entry::keras_conv_norm(&conv, &norm, &format!("{ours}.{part}"), part == "depthwise"));
+        }
+    }
+    entries.extend(Entry::keras_conv_norm("Conv_1", "Conv_1_bn", "last", false));
     entries
 }
 

@@ -1,6 +1,10 @@
 //! Pretrained networks up to where a head attaches: one file an architecture, and this registry.
 
+pub mod inception_v3;
+pub mod mobilenet_v1;
 pub mod mobilenet_v2;
+pub mod resnet;
+pub mod vgg16;
 
 use burn::module::Module;
 use burn::tensor::Device;
@@ -11,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::features::{FeatureLayout, Features};
 use crate::name_map::NameMap;
-use crate::nn::{NormStatistics, Padding};
+use crate::nn::{Graph, NormStatistics, Padding};
 use crate::parameters::{ParameterSpec, Parameters};
 
 /// Layers of the frozen form of one stage.
@@ -84,7 +88,7 @@ pub struct Conventions {
 
 // One list makes the registry, the run-time choice and the dispatch: a new architecture is its file and a line here.
 macro_rules! registry {
-    ($($module:ident :: $network:ident),* $(,)?) => {
+    ($($module:ident :: $network:ident($type:ty)),* $(,)?) => {
         /// Every architecture that we have.
         pub const BACKBONES: &[&BackboneSpec] = &[$(&$module::SPEC),*];
 
@@ -93,7 +97,7 @@ macro_rules! registry {
         pub enum Backbone {
             $(
                 #[doc = concat!("See [`", stringify!($module), "`].")]
-                $network($module::$network),
+                $network($type),
             )*
         }
 
@@ -109,7 +113,13 @@ macro_rules! registry {
     };
 }
 
-registry!(mobilenet_v2::MobileNetV2);
+registry!(
+    mobilenet_v1::MobileNetV1(Graph),
+    mobilenet_v2::MobileNetV2(mobilenet_v2::MobileNetV2),
+    vgg16::Vgg16(Graph),
+    inception_v3::InceptionV3(Graph),
+    resnet::ResNet(Graph),
+);
 
 /// The architecture called `name`; a variant may follow a colon (`mobilenet_v2:0.35`).
 ///

@@ -1,10 +1,13 @@
 //! Layers. Each that a backbone uses has a trainable form on the engine and a frozen form on our kernels.
 
+mod batch_norm;
 pub(crate) mod conv_norm;
 mod cpu_conv_norm;
 pub(crate) mod dense;
+pub(crate) mod graph;
 pub(crate) mod named;
 
 pub use conv_norm::{ConvNorm, NormStatistics, Padding};
 pub(crate) use cpu_conv_norm::release_buffers;
 pub use dense::Dense;
+pub use graph::Graph;

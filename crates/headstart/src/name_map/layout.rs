@@ -1,0 +1,96 @@
+//! How the values of a published array lie, and how they become ours.
+
+use crate::error::Result;
+
+/// From their values to ours.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Layout {
+    /// The same.
+    AsItIs,
+    /// Keras's convolution `[rows, columns, in, out]` to `[out, in, rows, columns]`.
+    KerasConv,
+    /// Keras's depthwise convolution `[rows, columns, channels, 1]` to `[channels, 1, rows, columns]`.
+    KerasDepthwise,
+    /// Less the array of this name.
+    Minus(String),
+    /// This everywhere: the family has no such array.
+    Constant(f32),
+}
+
+impl Layout {
+    /// Whether an array is read at all.
+    pub fn is_read(&self) -> bool {
+        !matches!(self, Self::Constant(_))
+    }
+
+    /// The arrays that are read, with their shapes, for an array of ours of `shape`.
+    pub fn sources(&self, theirs: &str, shape: &[usize]) -> Vec<(String, Vec<usize>)> {
+        let theirs = theirs.to_owned();
+        match (self, shape) {
+            (Self::Constant(_), _) => Vec::new(),
+            (Self::KerasConv, &[out, inputs, rows, columns]) => vec![(theirs, vec![rows, columns, inputs, out])],
+            (Self::KerasDepthwise, &[channels, one, rows, columns]) => {
+                vec![(theirs, vec![rows, columns, channels, one])]
+            }
+            (Self::Minus(other), _) => vec![(theirs, shape.to_vec()), (other.clone(), shape.to_vec())],
+            _ => vec![(theirs, shape.to_vec())],
+        }
+    }
+
+    /// Our values; `read` gives those of an array of theirs.
+    pub(crate) fn read(
+        &self,
+        theirs: &str,
+        shape: &[usize],
+        read: impl Fn(&str) -> Result<Vec<f32>>,
+    ) -> Result<Vec<f32>> {
+        match (self, shape) {
+            (Self::Constant(value), _) => Ok(vec![*value; shape.iter().product()]),
+            (Self::Minus(other), _) => Ok(read(theirs)?.iter().zip(read(other)?).map(|(a, b)| a - b).collect()),
+            (Self::KerasConv, &[out, inputs, rows, columns]) => {
+                Ok(channels_first(&read(theirs)?, rows * columns, inputs, out))
+            }
+            // Their last axis is 1, so it does not matter that it stands behind the channels.
+            (Self::KerasDepthwise, &[channels, _, rows, columns]) => {
+                Ok(channels_first(&read(theirs)?, rows * columns, 1, channels))
+            }
+            _ => read(theirs),
+        }
+    }
+}
+
+/// `[taps, in, out]` → `[out, in, taps]`.
+fn channels_first(values: &[f32], taps: usize, inputs: usize, outputs: usize) -> Vec<f32> {
+    let mut moved = Vec::with_capacity(values.len());
+    for out in 0..outputs {
+        for input in 0..inputs {
+            moved.extend((0..taps).map(|tap| values[(tap * inputs + input) * outputs + out]));
+        }
+    }
+    moved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_turned_from_keras_order_to_ours() {
+        let read = |_: &str| Ok((0..12).map(|value| value as f32).collect());
+        // Theirs [1, 2, 3, 2]: value = (column · 3 + input) · 2 + out.
+        let ours = Layout::KerasConv.read("k", &[2, 3, 1, 2], read).unwrap();
+        assert_eq!(ours, [0., 6., 2., 8., 4., 10., 1., 7., 3., 9., 5., 11.]);
+        // Theirs [2, 2, 3, 1]: value = tap · 3 + channel.
+        let ours = Layout::KerasDepthwise.read("k", &[3, 1, 2, 2], read).unwrap();
+        assert_eq!(ours, [0., 3., 6., 9., 1., 4., 7., 10., 2., 5., 8., 11.]);
+    }
+
+    #[test]
+    fn a_bias_is_taken_from_the_mean_and_an_absent_scale_is_one() {
+        let read = |name: &str| Ok(if name == "mean" { vec![3.0, 4.0] } else { vec![1.0, -1.0] });
+        assert_eq!(Layout::Minus("bias".into()).read("mean", &[2], read).unwrap(), [2.0, 5.0]);
+        assert_eq!(Layout::Constant(1.0).read("", &[2], read).unwrap(), [1.0, 1.0]);
+        assert!(Layout::Constant(1.0).sources("", &[2]).is_empty());
+    }
+}
