@@ -107,7 +107,7 @@ doors! {
     ///
     /// # Safety
     /// See [`InputTile`]; the machine must have `set`.
-    run_input_tile(tile: &InputTile) => winograd: input_tile_avx512, input_tile_avx2, input_tile_portable;
+    run_input_tile(tile: &InputTile<'_>) => winograd: input_tile_avx512, input_tile_avx2, input_tile_portable;
 
     /// Transforms one tile of Winograd's products back.
     ///

@@ -9,7 +9,7 @@ use crate::layer::Layer;
 use crate::pool2d::Pool2d;
 use crate::product::Target;
 use crate::shape::{Shape, volume};
-use crate::winograd::{TILE, Winograd};
+use crate::winograd::Winograd;
 
 /// Floats that a map or a step's scratch may have: a quarter of what can be addressed holds all of a thread's.
 pub(crate) const MOST: usize = isize::MAX as usize / 64;
@@ -147,8 +147,10 @@ impl Plan {
         depth: usize,
     ) -> Result<(), KernelError> {
         let kernel = match layer {
-            Layer::Conv2d(layer) if Winograd::pays(&layer.spec, input) => Kernel::Winograd(Winograd::new(&layer)),
-            Layer::Conv2d(layer) => Kernel::Conv2d(layer),
+            Layer::Conv2d(layer) => match Winograd::form(&layer.spec, input) {
+                Some(form) => Kernel::Winograd(Winograd::new(&layer, form)),
+                None => Kernel::Conv2d(layer),
+            },
             Layer::Depthwise(layer) => Kernel::Depthwise(layer),
             Layer::InvertedResidual(layer) => Kernel::InvertedResidual(layer),
             Layer::Pool2d(layer) => Kernel::Pool2d(layer),
@@ -236,7 +238,7 @@ impl Step {
     /// Rows of the result that one of `threads` threads computes.
     pub(crate) fn share(&self, thread: usize, threads: usize) -> std::ops::Range<usize> {
         // Tiles of Winograd's form stay whole.
-        let unit = if matches!(self.kernel, Kernel::Winograd(_)) { TILE } else { 1 };
+        let unit = if let Kernel::Winograd(layer) = &self.kernel { layer.row_unit() } else { 1 };
         let units = self.output.height.div_ceil(unit);
         let row = |thread: usize| (units * thread / threads * unit).min(self.output.height);
         row(thread)..row(thread + 1)

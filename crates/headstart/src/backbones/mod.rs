@@ -94,6 +94,7 @@ macro_rules! registry {
 
         /// The trainable form of any registered architecture.
         #[derive(Module, Debug)]
+        #[expect(clippy::large_enum_variant, reason = "there is one of it in a run")]
         pub enum Backbone {
             $(
                 #[doc = concat!("See [`", stringify!($module), "`].")]

@@ -183,11 +183,11 @@ impl Graph {
     }
 
     /// One node; takes its convolutions from the front.
-    fn forward<'a>(
+    fn forward(
         &self,
         node: &Node,
         input: Tensor<4>,
-        convolutions: &mut dyn Iterator<Item = &'a (String, ConvNorm)>,
+        convolutions: &mut dyn Iterator<Item = &(String, ConvNorm)>,
         statistics: NormStatistics,
     ) -> Tensor<4> {
         let mut next = || &convolutions.next().expect("as many as the stages have").1;
@@ -213,11 +213,11 @@ impl Graph {
         }
     }
 
-    fn chain<'a>(
+    fn chain(
         &self,
         nodes: &[Node],
         input: Tensor<4>,
-        convolutions: &mut dyn Iterator<Item = &'a (String, ConvNorm)>,
+        convolutions: &mut dyn Iterator<Item = &(String, ConvNorm)>,
         statistics: NormStatistics,
     ) -> Tensor<4> {
         nodes.iter().fold(input, |map, node| self.forward(node, map, convolutions, statistics))
