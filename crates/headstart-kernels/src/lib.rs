@@ -11,6 +11,7 @@ mod curve;
 mod depthwise;
 mod dispatch;
 mod error;
+pub mod fma_peak;
 mod inverted_residual;
 mod layer;
 mod network;
