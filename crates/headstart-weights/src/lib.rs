@@ -11,6 +11,7 @@ mod peek;
 pub mod pytorch;
 pub mod safetensors;
 mod source;
+pub mod tfjs;
 mod zip_member;
 
 use std::collections::BTreeMap;
@@ -56,8 +57,14 @@ pub struct Format {
 }
 
 /// Every format that we read.
-pub const FORMATS: &[Format] =
-    &[safetensors::FORMAT, pytorch::ZIP_FORMAT, pytorch::LEGACY_FORMAT, keras_h5::FORMAT, keras_v3::FORMAT];
+pub const FORMATS: &[Format] = &[
+    safetensors::FORMAT,
+    pytorch::ZIP_FORMAT,
+    pytorch::LEGACY_FORMAT,
+    keras_h5::FORMAT,
+    keras_v3::FORMAT,
+    tfjs::FORMAT,
+];
 
 /// Opens a weight file or a folder of one model's weights; the format is found by what is in it.
 ///
@@ -79,14 +86,36 @@ pub fn open_safetensors_bytes(name: &str, bytes: &'static [u8]) -> Result<Box<dy
     safetensors::open_bytes(Path::new(name), bytes)
 }
 
-/// BLAKE3 of a file's bytes, in hexadecimal.
+/// BLAKE3 of a file's bytes, in hexadecimal. Where the weights are several files (a TensorFlow.js manifest or its
+/// folder), of the names, lengths and bytes of the manifest and all shards.
 ///
 /// # Errors
-/// [`WeightsError::Io`].
+/// [`WeightsError::Io`]; what is wrong with a manifest; [`WeightsError::NotRecognized`] for other folders.
 pub fn digest(path: &Path) -> Result<String, WeightsError> {
-    let failed = |source| WeightsError::Io { path: path.to_owned(), source };
+    let (is_manifest, refusal) =
+        Peek::at(path, |peek| (peek.kind != Kind::Zip && tfjs::recognizes(peek), not_recognized(peek)))?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path).map_err(failed)?).map_err(failed)?;
+    let mut add = |path: &Path, framed: bool| -> Result<(), WeightsError> {
+        let failed = |source| WeightsError::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(failed)?;
+        if framed {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            hasher.update(&(name.len() as u64).to_le_bytes());
+            hasher.update(name.as_bytes());
+            hasher.update(&file.metadata().map_err(failed)?.len().to_le_bytes());
+        }
+        hasher.update_reader(file).map_err(failed)?;
+        Ok(())
+    };
+    if is_manifest {
+        for file in tfjs::files(path)? {
+            add(&file, true)?;
+        }
+    } else if path.is_dir() {
+        return Err(refusal);
+    } else {
+        add(path, false)?;
+    }
     Ok(hasher.finalize().to_hex().to_string())
 }
 
@@ -100,7 +129,7 @@ fn what_it_is(peek: &Peek<'_>) -> String {
     let (path, first) = (peek.path, peek.first);
     let extension = path.extension().map(|text| text.to_string_lossy().to_lowercase()).unwrap_or_default();
     let known = if peek.kind == Kind::Folder {
-        "a folder"
+        "a folder without model.json or weights_manifest.json"
     } else if first.is_empty() {
         "an empty file"
     } else if first.get(4..8) == Some(b"TFL3") {

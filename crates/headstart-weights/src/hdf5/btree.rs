@@ -47,14 +47,11 @@ pub(super) fn chunks(input: &Input, root: u64, rank: usize) -> Result<Vec<Chunk>
     Ok(found)
 }
 
+/// Takes a key and the address of what it stands for.
+type Found<'a> = dyn FnMut(&[u8], u64) -> Result<(), Hdf5Error> + 'a;
+
 /// Hands every leaf's keys and children on, from left to right.
-fn walk(
-    input: &Input,
-    root: u64,
-    sort: u8,
-    key: usize,
-    found: &mut dyn FnMut(&[u8], u64) -> Result<(), Hdf5Error>,
-) -> Result<(), Hdf5Error> {
+fn walk(input: &Input, root: u64, sort: u8, key: usize, found: &mut Found<'_>) -> Result<(), Hdf5Error> {
     // Levels must fall by one from parent to child, so there is no circle.
     let mut open = vec![(root, None)];
     while let Some((address, expected)) = open.pop() {

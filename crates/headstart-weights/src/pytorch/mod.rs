@@ -16,7 +16,7 @@ use zip::ZipArchive;
 use crate::array::{Array, ArrayInfo};
 use crate::error::WeightsError;
 use crate::peek::{Kind, Peek};
-use crate::{Checkpoint, Format, keras_v3};
+use crate::{Checkpoint, Format, keras_v3, tfjs};
 use pickle::{Pickle, PickleError, Value};
 use tensors::{Tensors, View};
 
@@ -47,7 +47,7 @@ const BOMB_FROM: u64 = 64 << 20;
 
 fn is_zip(peek: &Peek<'_>) -> bool {
     // A zip that belongs to no format is taken for a PyTorch file that was changed, and the reader says what is missing.
-    peek.kind == Kind::Zip && !keras_v3::is_archive(peek)
+    peek.kind == Kind::Zip && !keras_v3::is_archive(peek) && !tfjs::recognizes(peek)
 }
 
 fn is_legacy(peek: &Peek<'_>) -> bool {
