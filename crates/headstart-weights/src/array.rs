@@ -20,6 +20,12 @@ pub enum DType {
     I64,
     /// 32-bit integer.
     I32,
+    /// 64-bit unsigned integer.
+    U64,
+    /// 32-bit unsigned integer.
+    U32,
+    /// 16-bit unsigned integer.
+    U16,
     /// 16-bit integer.
     I16,
     /// 8-bit integer.
@@ -34,9 +40,9 @@ impl DType {
     /// Bytes of one number.
     pub fn size(self) -> usize {
         match self {
-            Self::F64 | Self::I64 => 8,
-            Self::F32 | Self::I32 => 4,
-            Self::F16 | Self::BF16 | Self::I16 => 2,
+            Self::F64 | Self::I64 | Self::U64 => 8,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F16 | Self::BF16 | Self::I16 | Self::U16 => 2,
             Self::I8 | Self::U8 | Self::Bool => 1,
         }
     }
@@ -51,6 +57,9 @@ impl std::fmt::Display for DType {
             Self::BF16 => "bf16",
             Self::I64 => "i64",
             Self::I32 => "i32",
+            Self::U64 => "u64",
+            Self::U32 => "u32",
+            Self::U16 => "u16",
             Self::I16 => "i16",
             Self::I8 => "i8",
             Self::U8 => "u8",
@@ -115,6 +124,9 @@ impl Array {
             DType::BF16 => each(bytes, |b| bf16::from_le_bytes(b).to_f32()),
             DType::I64 => each(bytes, |b| i64::from_le_bytes(b) as f32),
             DType::I32 => each(bytes, |b| i32::from_le_bytes(b) as f32),
+            DType::U64 => each(bytes, |b| u64::from_le_bytes(b) as f32),
+            DType::U32 => each(bytes, |b| u32::from_le_bytes(b) as f32),
+            DType::U16 => each(bytes, |b| f32::from(u16::from_le_bytes(b))),
             DType::I16 => each(bytes, |b| f32::from(i16::from_le_bytes(b))),
             DType::I8 => each(bytes, |b| f32::from(i8::from_le_bytes(b))),
             DType::U8 => each(bytes, |[b]| f32::from(b)),

@@ -42,6 +42,24 @@ pub enum WeightsError {
         /// What it wants to load.
         global: String,
     },
+    /// The file is whole and uses a part of its format that no weights need.
+    #[error("{format} file `{path}` uses what we do not read: {what}")]
+    Unsupported {
+        /// Name of the format.
+        format: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What it uses.
+        what: String,
+    },
+    /// Values would come from a place outside of the file or its folder.
+    #[error("`{path}` points outside of itself: {what}")]
+    Outside {
+        /// The file.
+        path: PathBuf,
+        /// Where it points.
+        what: String,
+    },
     /// Something claims to be larger than it can be.
     #[error("`{path}`: {what} claims {claimed}, the limit is {limit}")]
     TooLarge {
@@ -94,6 +112,12 @@ impl WeightsError {
             }
             Self::Forbidden { .. } => {
                 "save the weights alone with torch.save(model.state_dict(), …), or better as safetensors".to_owned()
+            }
+            Self::Unsupported { .. } => {
+                "save the weights again with a current version of the library, or as safetensors".to_owned()
+            }
+            Self::Outside { .. } => {
+                "weights are read from the file and from beside it alone: put every part in one folder".to_owned()
             }
             Self::MissingArray { path, .. } => format!("`headstart inspect {}` lists its arrays", path.display()),
             Self::Io { .. } | Self::Type { .. } | Self::Conversion { .. } => return None,

@@ -4,16 +4,23 @@
 
 mod array;
 mod error;
+mod hdf5;
+pub mod keras_h5;
+pub mod keras_v3;
+mod peek;
 pub mod pytorch;
 pub mod safetensors;
+mod source;
+pub mod tfjs;
+mod zip_member;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 pub use array::{Array, ArrayInfo, DType};
 pub use error::WeightsError;
+pub use peek::{Kind, Peek};
 
 /// An open weight file: its arrays are listed, their values are read on demand.
 pub trait Checkpoint: Send + Sync {
@@ -43,31 +50,32 @@ pub struct Format {
     pub name: &'static str,
     /// Usual file extensions.
     pub extensions: &'static [&'static str],
-    /// Whether a file with these first bytes is one.
-    pub recognizes: fn(&[u8]) -> bool,
-    /// Opens a file.
+    /// Whether it is this format, by the first bytes and the names inside; at most one format says yes.
+    pub recognizes: fn(&Peek<'_>) -> bool,
+    /// Opens a file or folder.
     pub open: fn(&Path) -> Result<Box<dyn Checkpoint>, WeightsError>,
 }
 
 /// Every format that we read.
-pub const FORMATS: &[Format] = &[safetensors::FORMAT, pytorch::ZIP_FORMAT, pytorch::LEGACY_FORMAT];
+pub const FORMATS: &[Format] = &[
+    safetensors::FORMAT,
+    pytorch::ZIP_FORMAT,
+    pytorch::LEGACY_FORMAT,
+    keras_h5::FORMAT,
+    keras_v3::FORMAT,
+    tfjs::FORMAT,
+];
 
-/// Opens a weight file; the format is found by its first bytes.
+/// Opens a weight file or a folder of one model's weights; the format is found by what is in it.
 ///
 /// # Errors
 /// [`WeightsError::NotRecognized`] with what the file looks like; whatever the format's reader finds wrong.
 pub fn open(path: &Path) -> Result<Box<dyn Checkpoint>, WeightsError> {
-    let failed = |source| WeightsError::Io { path: path.to_owned(), source };
-    let metadata = std::fs::metadata(path).map_err(failed)?;
-    if metadata.is_dir() {
-        return Err(not_recognized(path, "a folder".to_owned()));
-    }
-    let mut first = Vec::with_capacity(64);
-    File::open(path).map_err(failed)?.take(64).read_to_end(&mut first).map_err(failed)?;
-    match FORMATS.iter().find(|format| (format.recognizes)(&first)) {
-        Some(format) => (format.open)(path),
-        None => Err(not_recognized(path, what_it_is(path, &first))),
-    }
+    let format = Peek::at(path, |peek| match FORMATS.iter().find(|format| (format.recognizes)(peek)) {
+        Some(format) => Ok(format),
+        None => Err(not_recognized(peek)),
+    })??;
+    (format.open)(path)
 }
 
 /// Opens a safetensors file that is already in memory; `name` is for messages.
@@ -78,29 +86,52 @@ pub fn open_safetensors_bytes(name: &str, bytes: &'static [u8]) -> Result<Box<dy
     safetensors::open_bytes(Path::new(name), bytes)
 }
 
-/// BLAKE3 of a file's bytes, in hexadecimal.
+/// BLAKE3 of a file's bytes, in hexadecimal. Where the weights are several files (a TensorFlow.js manifest or its
+/// folder), of the names, lengths and bytes of the manifest and all shards.
 ///
 /// # Errors
-/// [`WeightsError::Io`].
+/// [`WeightsError::Io`]; what is wrong with a manifest; [`WeightsError::NotRecognized`] for other folders.
 pub fn digest(path: &Path) -> Result<String, WeightsError> {
-    let failed = |source| WeightsError::Io { path: path.to_owned(), source };
+    let (is_manifest, refusal) =
+        Peek::at(path, |peek| (peek.kind != Kind::Zip && tfjs::recognizes(peek), not_recognized(peek)))?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path).map_err(failed)?).map_err(failed)?;
+    let mut add = |path: &Path, framed: bool| -> Result<(), WeightsError> {
+        let failed = |source| WeightsError::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(failed)?;
+        if framed {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            hasher.update(&(name.len() as u64).to_le_bytes());
+            hasher.update(name.as_bytes());
+            hasher.update(&file.metadata().map_err(failed)?.len().to_le_bytes());
+        }
+        hasher.update_reader(file).map_err(failed)?;
+        Ok(())
+    };
+    if is_manifest {
+        for file in tfjs::files(path)? {
+            add(&file, true)?;
+        }
+    } else if path.is_dir() {
+        return Err(refusal);
+    } else {
+        add(path, false)?;
+    }
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-fn not_recognized(path: &Path, found: String) -> WeightsError {
+fn not_recognized(peek: &Peek<'_>) -> WeightsError {
     let supported = FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ");
-    WeightsError::NotRecognized { path: path.to_owned(), found, supported }
+    WeightsError::NotRecognized { path: peek.path.to_owned(), found: what_it_is(peek), supported }
 }
 
 /// What a file that we cannot read is, as far as its first bytes and its name tell.
-fn what_it_is(path: &Path, first: &[u8]) -> String {
+fn what_it_is(peek: &Peek<'_>) -> String {
+    let (path, first) = (peek.path, peek.first);
     let extension = path.extension().map(|text| text.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let known = if first.is_empty() {
+    let known = if peek.kind == Kind::Folder {
+        "a folder without model.json or weights_manifest.json"
+    } else if first.is_empty() {
         "an empty file"
-    } else if first.starts_with(b"\x89HDF\r\n\x1a\n") {
-        "an HDF5 file (Keras)"
     } else if first.get(4..8) == Some(b"TFL3") {
         "a TensorFlow Lite model"
     } else if first.starts_with(b"version https://git-lfs") {

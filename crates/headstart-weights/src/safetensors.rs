@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::array::{Array, ArrayInfo, DType, checked_count};
 use crate::error::WeightsError;
+use crate::peek::Peek;
 use crate::{Checkpoint, Format};
 
 const NAME: &str = "safetensors";
@@ -24,7 +25,8 @@ pub(crate) const FORMAT: Format =
 /// Longest header in bytes, as in the reference implementation.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-fn recognizes(first: &[u8]) -> bool {
+fn recognizes(peek: &Peek<'_>) -> bool {
+    let first = peek.first;
     // The header is a JSON object, so its first byte is a brace.
     first.len() > 8 && first[8] == b'{' && !first.starts_with(b"{")
 }
@@ -146,6 +148,9 @@ fn parse_entry(path: &Path, name: String, entry: &Value) -> Result<(u64, u64, Ar
         "BF16" => DType::BF16,
         "I64" => DType::I64,
         "I32" => DType::I32,
+        "U64" => DType::U64,
+        "U32" => DType::U32,
+        "U16" => DType::U16,
         "I16" => DType::I16,
         "I8" => DType::I8,
         "U8" => DType::U8,

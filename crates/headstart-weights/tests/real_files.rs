@@ -80,7 +80,8 @@ fn a_file_cut_anywhere_is_an_error() {
 fn files_of_other_kinds_are_named() {
     let found = |bytes: &[u8]| opened_and_read(bytes).unwrap_err().to_string();
     assert!(found(b"").contains("empty file"));
-    assert!(found(b"\x89HDF\r\n\x1a\n________").contains("HDF5"));
+    assert!(found(b"\x89HDF\r\n\x1a\n________").contains("superblock"));
+    assert!(found(b"{\"a\": 1}").contains("a JSON file"));
     assert!(found(b"version https://git-lfs.github.com/spec/v1").contains("LFS pointer"));
     assert!(found(b"<!DOCTYPE html>").contains("web page"));
     let error = open(Path::new(env!("CARGO_MANIFEST_DIR"))).map(|_| ()).unwrap_err();

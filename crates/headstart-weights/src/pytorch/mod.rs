@@ -15,7 +15,8 @@ use zip::ZipArchive;
 
 use crate::array::{Array, ArrayInfo};
 use crate::error::WeightsError;
-use crate::{Checkpoint, Format};
+use crate::peek::{Kind, Peek};
+use crate::{Checkpoint, Format, keras_v3, tfjs};
 use pickle::{Pickle, PickleError, Value};
 use tensors::{Tensors, View};
 
@@ -44,11 +45,13 @@ const MOST_EXPANSION: u64 = 100;
 /// Smaller storages are harmless however well they compress.
 const BOMB_FROM: u64 = 64 << 20;
 
-fn is_zip(first: &[u8]) -> bool {
-    first.starts_with(b"PK\x03\x04")
+fn is_zip(peek: &Peek<'_>) -> bool {
+    // A zip that belongs to no format is taken for a PyTorch file that was changed, and the reader says what is missing.
+    peek.kind == Kind::Zip && !keras_v3::is_archive(peek) && !tfjs::recognizes(peek)
 }
 
-fn is_legacy(first: &[u8]) -> bool {
+fn is_legacy(peek: &Peek<'_>) -> bool {
+    let first = peek.first;
     first.len() > 14 && first.starts_with(&[0x80, 0x02, 0x8a, 0x0a]) && first[4..14] == MAGIC
 }
 

@@ -1,0 +1,84 @@
+//! What is looked at before a format is chosen: the first bytes, and the names inside of what holds several things.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use zip::ZipArchive;
+
+use crate::error::WeightsError;
+use crate::hdf5::{self, Hdf5};
+use crate::source::Source;
+
+/// More names than this are not listed: what a format looks for would not lie behind them.
+const MOST_NAMES: usize = 65_536;
+
+/// What a path leads to, as far as its first bytes tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A folder.
+    Folder,
+    /// A zip archive.
+    Zip,
+    /// An HDF5 file.
+    Hdf5,
+    /// Any other file.
+    Plain,
+}
+
+/// A first look at a path.
+#[derive(Debug)]
+pub struct Peek<'a> {
+    /// The path.
+    pub path: &'a Path,
+    /// Up to 64 bytes from the beginning of a file.
+    pub first: &'a [u8],
+    /// What it is.
+    pub kind: Kind,
+    /// Names in a folder, in a zip or at the root of an HDF5 file, sorted; none where they cannot be read.
+    pub names: Vec<String>,
+}
+
+impl Peek<'_> {
+    /// Whether there is an entry of that name.
+    pub fn holds(&self, name: &str) -> bool {
+        self.names.binary_search_by(|entry| entry.as_str().cmp(name)).is_ok()
+    }
+
+    /// Looks at a path and hands what is there to `then`.
+    pub(crate) fn at<T>(path: &Path, then: impl FnOnce(&Peek<'_>) -> T) -> Result<T, WeightsError> {
+        let failed = |source| WeightsError::Io { path: path.to_owned(), source };
+        let mut names = Vec::new();
+        if std::fs::metadata(path).map_err(failed)?.is_dir() {
+            for entry in std::fs::read_dir(path).map_err(failed)?.take(MOST_NAMES) {
+                names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+            }
+            names.sort();
+            return Ok(then(&Peek { path, first: &[], kind: Kind::Folder, names }));
+        }
+        let mut first = Vec::with_capacity(64);
+        File::open(path).map_err(failed)?.take(64).read_to_end(&mut first).map_err(failed)?;
+        let kind = if first.starts_with(b"PK\x03\x04") {
+            let archive = File::open(path).ok().and_then(|file| ZipArchive::new(BufReader::new(file)).ok());
+            if let Some(archive) = archive {
+                names.extend(archive.file_names().take(MOST_NAMES).map(str::to_owned));
+            }
+            Kind::Zip
+        } else if first.starts_with(&hdf5::SIGNATURE) {
+            names = root_names(path).unwrap_or_default();
+            Kind::Hdf5
+        } else {
+            Kind::Plain
+        };
+        names.sort();
+        Ok(then(&Peek { path, first: &first, kind, names }))
+    }
+}
+
+/// Names at the root of an HDF5 file.
+fn root_names(path: &Path) -> Option<Vec<String>> {
+    let file = File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    Hdf5::root_names(Source::file(file, 0, length)).ok()
+}

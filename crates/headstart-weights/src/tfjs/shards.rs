@@ -1,0 +1,112 @@
+//! Shards: where they may lie, and ranges that go over from one to the next.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Component, Path, PathBuf};
+
+use super::{NAME, malformed};
+use crate::error::WeightsError;
+use crate::source::Source;
+use crate::zip_member::{self, Archive};
+
+/// Where the parts of a model lie.
+pub(super) enum Place {
+    Folder(PathBuf),
+    /// The archive and the folder in it, with its slash.
+    Zip(Box<Archive>, String),
+}
+
+/// One shard.
+pub(super) struct Shard {
+    pub(super) store: Store,
+    length: u64,
+}
+
+/// Files are opened when they are read: a large model has hundreds.
+pub(super) enum Store {
+    File(PathBuf),
+    Zip(Source),
+}
+
+impl Place {
+    /// Finds a shard by the name that the manifest at `path` gives it.
+    pub(super) fn shard(&mut self, path: &Path, name: &str) -> Result<Shard, WeightsError> {
+        let outside =
+            || WeightsError::Outside { path: path.to_owned(), what: format!("shard `{}`", name.escape_debug()) };
+        let is_inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+        if name.is_empty() || name.contains(['\\', '\0', ':']) || !Path::new(name).components().all(is_inside) {
+            return Err(outside());
+        }
+        match self {
+            Self::Folder(folder) => {
+                let failed = |shard: &Path, source| WeightsError::Io { path: shard.to_owned(), source };
+                let shard = folder.join(name);
+                // Links are followed first, so that one out of the folder does not pass for a file in it.
+                let home = folder.canonicalize().map_err(|source| failed(folder, source))?;
+                let real = shard.canonicalize().map_err(|source| failed(&shard, source))?;
+                if !real.starts_with(&home) {
+                    return Err(outside());
+                }
+                let metadata = std::fs::metadata(&real).map_err(|source| failed(&shard, source))?;
+                if !metadata.is_file() {
+                    return Err(malformed(path, format!("shard `{name}` is no file")));
+                }
+                Ok(Shard { store: Store::File(real), length: metadata.len() })
+            }
+            Self::Zip(archive, folder) => {
+                let member = format!("{folder}{}", name.trim_start_matches("./"));
+                let source = zip_member::source(archive, path, NAME, &member)?;
+                Ok(Shard { length: source.length(), store: Store::Zip(source) })
+            }
+        }
+    }
+}
+
+/// The shards of a group, as one row of bytes.
+pub(super) struct Shards(Vec<Shard>);
+
+impl Shards {
+    pub(super) fn new(shards: Vec<Shard>) -> Self {
+        Self(shards)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Shard> {
+        self.0.iter()
+    }
+
+    /// Number of bytes of all.
+    pub(super) fn length(&self) -> u64 {
+        self.0.iter().fold(0, |sum: u64, shard| sum.saturating_add(shard.length))
+    }
+
+    /// `length` bytes from `at`, which lie in the shards.
+    pub(super) fn read(&self, at: u64, length: u64) -> Result<Vec<u8>, std::io::Error> {
+        if at.checked_add(length).is_none_or(|end| end > self.length()) {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut bytes = Vec::with_capacity(length as usize);
+        let (mut at, mut left) = (at, length);
+        for shard in &self.0 {
+            if at >= shard.length {
+                at -= shard.length;
+                continue;
+            }
+            let here = left.min(shard.length - at);
+            match &shard.store {
+                Store::Zip(source) => bytes.extend(source.read(at, here)?),
+                Store::File(path) => {
+                    let mut file = File::open(path)?;
+                    file.seek(SeekFrom::Start(at))?;
+                    if file.take(here).read_to_end(&mut bytes)? as u64 != here {
+                        return Err(std::io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+            }
+            (at, left) = (0, left - here);
+            if left == 0 {
+                break;
+            }
+        }
+        Ok(bytes)
+    }
+}
