@@ -77,8 +77,8 @@ pub(crate) struct RecipeOptions {
     /// Last activation; sigmoid is one unit for two classes
     #[arg(long, value_enum)]
     pub(crate) output: Option<Activation>,
-    /// What does not learn: all, none, or the last frozen stage
-    #[arg(long, value_name = "all|STAGE|none")]
+    /// What does not learn: all, none, all-but-2 stages, or everything up to a stage
+    #[arg(long, value_name = "all|all-but-N|STAGE|none")]
     pub(crate) freeze: Option<String>,
     /// Epochs of the head
     #[arg(long, value_name = "N")]

@@ -127,6 +127,7 @@ pub(crate) fn frozen_depth(pretrained: &Pretrained, freeze: &Freeze) -> Result<u
         Freeze::Backbone => Ok(pretrained.spec.stages.len()),
         Freeze::Nothing => Ok(0),
         Freeze::UpTo(stage) => pretrained.spec.depth_after(stage),
+        Freeze::AllBut(count) => Ok(pretrained.spec.stages.len().saturating_sub(*count)),
     }
 }
 

@@ -282,6 +282,8 @@ pub enum Freeze {
     Backbone,
     /// Every stage up to and including this one.
     UpTo(String),
+    /// Every stage but this many at the end: `all-but-2`.
+    AllBut(usize),
     /// Nothing.
     Nothing,
 }
@@ -291,7 +293,10 @@ impl From<String> for Freeze {
         match text.as_str() {
             "all" => Self::Backbone,
             "none" => Self::Nothing,
-            _ => Self::UpTo(text),
+            _ => match text.strip_prefix("all-but-").and_then(|count| count.parse().ok()) {
+                Some(count) => Self::AllBut(count),
+                None => Self::UpTo(text),
+            },
         }
     }
 }
@@ -302,6 +307,7 @@ impl From<Freeze> for String {
             Freeze::Backbone => "all".to_owned(),
             Freeze::Nothing => "none".to_owned(),
             Freeze::UpTo(stage) => stage,
+            Freeze::AllBut(count) => format!("all-but-{count}"),
         }
     }
 }

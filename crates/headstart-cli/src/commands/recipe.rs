@@ -2,13 +2,15 @@
 
 use headstart::nn::NormStatistics;
 use headstart::recipe::{ClassWeights, Optimizer, Output, Phase, Precision, Schedule};
-use headstart::{Freeze, HeadRecipe, Recipe, backbones};
+use headstart::{Freeze, HeadRecipe, Recipe};
 
 use crate::arguments::{Activation, OptimizerName, RecipeOptions, Schedule as ScheduleName};
 use crate::report::Result;
 
 /// Rate of stages that were pretrained: a tenth of the head's keeps what they know.
 const FINE_TUNE_RATE: f64 = 1e-4;
+/// Stages that learn when nobody says where to cut.
+const OPEN_STAGES: usize = 2;
 
 /// The recipe that the options mean.
 pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
@@ -60,7 +62,7 @@ pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
         Some(OptimizerName::Sgd) => recipe.optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 1e-4 },
         None => {}
     }
-    set_phases(&mut recipe, options)?;
+    set_phases(&mut recipe, options);
     Ok(recipe)
 }
 
@@ -76,16 +78,13 @@ fn preset(options: &RecipeOptions) -> Recipe {
     recipe
 }
 
-fn set_phases(recipe: &mut Recipe, options: &RecipeOptions) -> Result<()> {
+fn set_phases(recipe: &mut Recipe, options: &RecipeOptions) {
     let from_scratch = recipe.weights.as_deref() == Some("random");
     let typed_freeze = options.freeze.as_ref().map(|text| Freeze::from(text.clone()));
     if let Some(epochs) = options.fine_tune {
         let head = Phase { epochs: options.epochs.unwrap_or(recipe.phases[0].epochs), ..recipe.phases[0].clone() };
         let open = Phase {
-            freeze: match typed_freeze {
-                Some(freeze) => freeze,
-                None => third_last_stage(recipe)?,
-            },
+            freeze: typed_freeze.unwrap_or(Freeze::AllBut(OPEN_STAGES)),
             epochs,
             learning_rate: FINE_TUNE_RATE,
             schedule: Schedule::Cosine,
@@ -120,13 +119,4 @@ fn set_phases(recipe: &mut Recipe, options: &RecipeOptions) -> Result<()> {
     if let (Some(rate), Some(phase)) = (options.lr, recipe.phases.last_mut()) {
         phase.learning_rate = rate;
     }
-    Ok(())
-}
-
-/// Everything up to this stage stays frozen when nobody says where to cut: the last two stages learn.
-fn third_last_stage(recipe: &Recipe) -> Result<Freeze> {
-    let name = recipe.backbone.as_deref().unwrap_or("mobilenet_v2");
-    let (spec, _) = backbones::find(name)?;
-    let index = spec.stages.len().saturating_sub(3);
-    Ok(Freeze::UpTo(spec.stages[index].name.to_owned()))
 }
