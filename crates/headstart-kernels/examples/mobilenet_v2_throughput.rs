@@ -1,12 +1,12 @@
 //! Pictures a second of a MobileNetV2 with made-up weights: `cargo run --release --example mobilenet_v2_throughput
-//! [width] [side] [threads]`.
+//! [width] [side] [threads] [bf16]`.
 #![expect(clippy::print_stdout, reason = "a measurement is printed")]
 
 use std::time::Instant;
 
 use headstart_kernels::{
     Activation, Conv2d, Conv2dSpec, DepthwiseConv2d, DepthwiseConv2dSpec, InvertedResidual, KernelError, Layer,
-    Network, PaddingRule, Shape, instruction_set,
+    Network, PaddingRule, Precision, Shape, instruction_set,
 };
 
 fn conv(from: usize, to: usize, kernel: usize, stride: usize, activation: Activation) -> Result<Conv2d, KernelError> {
@@ -56,7 +56,8 @@ fn main() -> Result<(), KernelError> {
     }
     layers.push(conv(channels, 1280, 1, 1, Activation::Relu6)?.into());
     layers.push(Layer::GlobalAveragePool);
-    let network = Network::new(Shape { height: side, width: side, channels: 3 }, layers)?;
+    let precision = if std::env::args().any(|text| text == "bf16") { Precision::Bf16 } else { Precision::F32 };
+    let network = Network::with_precision(Shape { height: side, width: side, channels: 3 }, layers, precision)?;
     let count = network.layer_count();
     for batch in [1, 32] {
         let input = vec![0.5; batch * network.shape_after(0).len()];

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::bf16::{Precision, narrowed, pack_pairs};
 use crate::buffer::Buffer;
 use crate::dispatch::InstructionSet;
 use crate::error::KernelError;
@@ -32,10 +33,14 @@ pub struct Conv2dSpec {
 #[derive(Debug, Clone)]
 pub struct Conv2d {
     pub(crate) spec: Conv2dSpec,
-    /// [panels][kernel rows][kernel columns][in][PANEL]
+    pub(crate) precision: Precision,
+    /// [panels][kernel rows][kernel columns][in][PANEL]; in bf16 [panels][⌈in / 2⌉][PANEL] of words.
     weights: Buffer,
     bias: Buffer,
 }
+
+/// Bytes of narrowed pixels that should stay in the second-level cache beside a panel of weights.
+const BLOCK_BYTES: usize = 256 << 10;
 
 pub(crate) const UNUSABLE: &str =
     "a convolution whose kernel, stride, dilation, padding, channels or bound is out of range";
@@ -53,7 +58,18 @@ impl Conv2d {
         let inputs = volume(&[spec.kernel[0], spec.kernel[1], spec.in_channels]);
         check("the kernel", volume(&[inputs, spec.out_channels]), weights.len())?;
         check("the bias", spec.out_channels, bias.len())?;
-        Ok(Self { spec, weights: pack(weights, inputs, spec.out_channels), bias: pack_bias(bias) })
+        let weights = pack(weights, inputs, spec.out_channels);
+        Ok(Self { spec, precision: Precision::F32, weights, bias: pack_bias(bias) })
+    }
+
+    /// The same in another precision, which this machine must have; only one whose results are each a function of the one
+    /// pixel below them changes.
+    pub(crate) fn in_precision(self, precision: Precision) -> Self {
+        if precision == self.precision || !self.is_pointwise() {
+            return self;
+        }
+        let weights = pack_pairs(&self.weights, self.spec.in_channels);
+        Self { precision, weights, ..self }
     }
 
     /// Whether every result is a function of the one pixel below it.
@@ -72,8 +88,22 @@ impl Conv2d {
         self.spec.out_channels.div_ceil(PANEL)
     }
 
-    /// Floats of scratch that one picture needs: the picture with its padding.
+    /// Rows of pixels that are narrowed at a time.
+    fn block(&self, input: Shape) -> usize {
+        match self.precision {
+            Precision::F32 => input.height,
+            Precision::Bf16 => {
+                let row = volume(&[input.width, self.precision.slots(input.channels), 4]);
+                (BLOCK_BYTES / row.max(1)).clamp(1, input.height.max(1))
+            }
+        }
+    }
+
+    /// Floats of scratch that one picture needs: the picture with its padding, or a block of its rows in bf16.
     pub(crate) fn scratch(&self, input: Shape) -> usize {
+        if self.precision == Precision::Bf16 {
+            return volume(&[self.block(input), input.width, self.precision.slots(input.channels)]);
+        }
         let padding = self.spec.window().padding(input.height, input.width);
         if padding == Padding::default() {
             return 0;
@@ -92,12 +122,18 @@ impl Conv2d {
             residual.map(|residual| (&residual[y * width * outputs + panel * PANEL..], outputs))
         };
         if self.is_pointwise() {
-            let values = &input[rows.start * shape.width * inputs..];
-            let operand = Operand { values, row_stride: inputs, taps: Taps::single(inputs) };
-            for panel in 0..self.panels() {
-                let target = Target { values: &mut output[panel * PANEL..], stride };
-                let residual = residual(rows.start, panel, shape.width);
-                multiply(set, self.panel(panel), operand, rows.len() * shape.width, target, residual);
+            for first in rows.clone().step_by(self.block(shape)) {
+                let pixels = self.block(shape).min(rows.end - first) * shape.width;
+                let values = &input[first * shape.width * inputs..];
+                let operand = match self.precision {
+                    Precision::F32 => Operand { values, row_stride: inputs, taps: Taps::single(inputs) },
+                    Precision::Bf16 => narrowed(values, inputs, pixels, scratch),
+                };
+                let output = &mut output[(first - rows.start) * shape.width * stride..];
+                for panel in 0..self.panels() {
+                    let target = Target { values: &mut output[panel * PANEL..], stride };
+                    multiply(set, self.panel(panel), operand, pixels, target, residual(first, panel, shape.width));
+                }
             }
             return;
         }
@@ -139,8 +175,9 @@ impl Conv2d {
 
     /// The packed weights and bias of one panel of results.
     pub(crate) fn panel(&self, panel: usize) -> Panel<'_> {
-        let inputs = volume(&[self.spec.kernel[0], self.spec.kernel[1], self.spec.in_channels]);
+        let inputs = volume(&[self.spec.kernel[0], self.spec.kernel[1], self.precision.slots(self.spec.in_channels)]);
         Panel {
+            precision: self.precision,
             weights: &self.weights[panel * inputs * PANEL..][..inputs * PANEL],
             bias: &self.bias[panel * PANEL..][..PANEL],
             columns: (self.spec.out_channels - panel * PANEL).min(PANEL),
@@ -148,7 +185,7 @@ impl Conv2d {
         }
     }
 
-    /// One weight, unpacked.
+    /// One weight, unpacked; of a convolution in f32.
     pub(crate) fn weight(&self, [ky, kx]: [usize; 2], input: usize, output: usize) -> f32 {
         let (tap, inputs) = (ky * self.spec.kernel[1] + kx, self.spec.in_channels);
         let rows = volume(&[self.spec.kernel[0], self.spec.kernel[1], inputs]);

@@ -53,6 +53,12 @@ pub enum KernelError {
     /// A number is out of range, or parts of a fused layer do not fit together.
     #[error("{0}")]
     Invalid(&'static str),
+    /// The instructions for bf16 are missing, or a lower instruction set was asked for.
+    #[error("bf16 needs the instructions AVX-512 BF16, which are not part of what is used here ({found})")]
+    Unavailable {
+        /// Name of the instruction set in use.
+        found: &'static str,
+    },
     /// A range of layers that does not exist.
     #[error("there are no layers {start}..{end} in a network of {layers}")]
     Range {

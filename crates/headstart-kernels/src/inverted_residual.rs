@@ -3,6 +3,7 @@
 //! A small map is worked panel by panel of expanded channels, the whole map at a time; a large one in blocks of rows, with
 //! the expanded rows of all panels in a ring. Both give the same bits as the three layers one after the other.
 
+use crate::bf16::{Precision, narrow, narrowed};
 use crate::buffer::Buffer;
 use crate::convolution::{Conv2d, Pass};
 use crate::depthwise::{DepthwiseConv2d, clear_padding, fill_row};
@@ -72,6 +73,16 @@ impl InvertedResidual {
         Ok(Self { expand, depthwise, project, residual })
     }
 
+    /// The same in another precision, which this machine must have.
+    pub(crate) fn in_precision(self, precision: Precision) -> Self {
+        let expand = self.expand.map(|expand| expand.in_precision(precision));
+        Self { expand, project: self.project.in_precision(precision), ..self }
+    }
+
+    fn precision(&self) -> Precision {
+        self.project.precision
+    }
+
     pub(crate) fn in_channels(&self) -> usize {
         self.expand.as_ref().map_or(self.depthwise.spec.channels, |expand| expand.spec.in_channels)
     }
@@ -105,8 +116,24 @@ impl InvertedResidual {
     pub(crate) fn scratch(&self, input: Shape) -> usize {
         let plan = self.schedule(input);
         let ring = volume(&[plan.ring, plan.row, plan.ring_panels]);
-        let results = volume(&[plan.block, plan.output.width, self.depthwise.panels(), PANEL]);
-        ring.saturating_add(results).saturating_add(plan.row)
+        let slots = self.precision().slots(PANEL);
+        let results = volume(&[plan.block, plan.output.width, self.depthwise.panels(), slots]);
+        let narrow = match self.precision() {
+            Precision::F32 => 0,
+            Precision::Bf16 => volume(&[plan.output.width, PANEL]).saturating_add(self.pixel_slots(&plan, input)),
+        };
+        ring.saturating_add(results).saturating_add(plan.row).saturating_add(narrow)
+    }
+
+    /// Slots of the narrowed rows of the input that one block expands.
+    fn pixel_slots(&self, plan: &Schedule, input: Shape) -> usize {
+        if self.expand.is_none() {
+            return 0;
+        }
+        // The first block expands every row under it, the others those that the ring has not seen.
+        let stride = self.depthwise.spec.stride[0];
+        let rows = plan.ring.max(plan.block * stride).min(input.height);
+        volume(&[rows, input.width, Precision::Bf16.slots(input.channels)])
     }
 
     /// Rows `rows` of the result of one picture; lengths have been checked by the network.
@@ -118,7 +145,12 @@ impl InvertedResidual {
         let (stride, dilation) = (window.stride[0], window.dilation[0]);
         let (width, panels) = (plan.output.width, self.depthwise.panels());
         let (ring, rest) = scratch[..self.scratch(shape)].split_at_mut(plan.ring * plan.row * plan.ring_panels);
-        let (results, zeros) = rest.split_at_mut(plan.block * width * panels * PANEL);
+        let precision = self.precision();
+        let slots = precision.slots(PANEL);
+        let (results, rest) = rest.split_at_mut(plan.block * width * panels * slots);
+        let (zeros, rest) = rest.split_at_mut(plan.row);
+        // In bf16: one row of results in f32, and pixels as words.
+        let (wide, narrow_pixels) = rest.split_at_mut(rest.len().min(width * PANEL));
         zeros.fill(0.0);
 
         let whole = plan.block == plan.output.height;
@@ -131,21 +163,36 @@ impl InvertedResidual {
             // Rows of the input under the last result, cut at the bottom.
             let last = (first + rows - 1) * stride + (window.kernel[0] - 1) * dilation;
             let needed = (last + 1).saturating_sub(plan.top).min(shape.height);
-            let results_len = rows * width * PANEL;
+            let results_len = rows * width * slots;
+            let from_row = if whole { start } else { expanded };
+            let pixels = &input[from_row * shape.width * shape.channels..needed * shape.width * shape.channels];
+            let pixels = match (precision, &self.expand) {
+                (Precision::Bf16, Some(_)) => {
+                    narrowed(pixels, shape.channels, (needed - from_row) * shape.width, narrow_pixels)
+                }
+                _ => Operand { values: pixels, row_stride: shape.channels, taps: Taps::single(shape.channels) },
+            };
             for panel in 0..panels {
                 let slot = if plan.ring_panels == 1 { 0 } else { panel };
                 let ring = &mut ring[slot * plan.ring * plan.row..][..plan.ring * plan.row];
-                for y in if whole { start } else { expanded }..needed {
-                    let pixels = &input[y * shape.width * shape.channels..][..shape.width * shape.channels];
+                for y in from_row..needed {
+                    let values = &pixels.values[(y - from_row) * shape.width * pixels.row_stride..];
+                    let values = &values[..shape.width * pixels.row_stride];
                     let row = &mut ring[(y % plan.ring) * plan.row..][..plan.row];
-                    self.expand_row(set, pixels, panel, plan.left, row);
+                    self.expand_row(set, Operand { values, ..pixels }, panel, plan.left, row);
                 }
                 for y in 0..rows {
                     let under = self.depthwise.rows_under(first + y, plan.top, shape.height, zeros, |row| {
                         &ring[(row % plan.ring) * plan.row..][..plan.row]
                     });
-                    let at = panel * results_len + y * width * PANEL;
-                    self.depthwise.row(set, panel, &under[..window.kernel[0]], &mut results[at..][..width * PANEL]);
+                    let under = &under[..window.kernel[0]];
+                    let row = &mut results[panel * results_len + y * width * slots..][..width * slots];
+                    if precision == Precision::F32 {
+                        self.depthwise.row(set, panel, under, row);
+                    } else {
+                        self.depthwise.row(set, panel, under, wide);
+                        narrow((wide, PANEL), self.depthwise.channels_of(panel), (row, slots), width);
+                    }
                 }
             }
             expanded = needed;
@@ -154,14 +201,14 @@ impl InvertedResidual {
             let residual = self.residual.then(|| &input[first * width * channels..]);
             let operand = Operand {
                 values: &results[..panels * results_len],
-                row_stride: PANEL,
+                row_stride: slots,
                 taps: Taps {
                     groups: panels,
                     group_stride: results_len,
                     members: 1,
                     member_stride: 0,
-                    depth: PANEL,
-                    last_depth: self.depthwise.channels_of(panels - 1),
+                    depth: slots,
+                    last_depth: precision.slots(self.depthwise.channels_of(panels - 1)),
                 },
             };
             for panel in 0..self.project.panels() {
@@ -174,15 +221,13 @@ impl InvertedResidual {
     }
 
     /// One panel of a row of expanded channels, with zeros around it.
-    fn expand_row(&self, set: InstructionSet, pixels: &[f32], panel: usize, left: usize, row: &mut [f32]) {
-        let inputs = self.in_channels();
+    fn expand_row(&self, set: InstructionSet, pixels: Operand<'_>, panel: usize, left: usize, row: &mut [f32]) {
         let Some(expand) = &self.expand else {
-            return fill_row(row, pixels, inputs, panel * PANEL, left);
+            return fill_row(row, pixels.values, self.in_channels(), panel * PANEL, left);
         };
-        let width = pixels.len() / inputs;
+        let width = pixels.values.len() / pixels.row_stride;
         clear_padding(row, left, width);
-        let operand = Operand { values: pixels, row_stride: inputs, taps: Taps::single(inputs) };
         let target = Target { values: &mut row[left * PANEL..], stride: PANEL };
-        multiply(set, expand.panel(panel), operand, width, target, None);
+        multiply(set, expand.panel(panel), pixels, width, target, None);
     }
 }

@@ -5,6 +5,7 @@
 //! instruction set ([`instruction_set`]); it is chosen at run time.
 #![expect(unsafe_code, reason = "vector instructions and raw rows; every block says why it is sound")]
 
+mod bf16;
 mod buffer;
 mod convolution;
 mod curve;
@@ -25,6 +26,7 @@ mod tile;
 pub mod training;
 mod winograd;
 
+pub use bf16::Precision;
 pub use convolution::{Conv2d, Conv2dSpec};
 pub use depthwise::{DepthwiseConv2d, DepthwiseConv2dSpec};
 pub use dispatch::{InstructionSet, instruction_set};

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
+use crate::bf16::Precision;
 use crate::buffer::Buffer;
 use crate::convolution::{Pass, check};
 use crate::dispatch::{InstructionSet, chosen};
@@ -50,7 +51,15 @@ impl Network {
     /// [`KernelError::Channels`], [`KernelError::TooSmall`] or [`KernelError::TooLarge`] naming the layer;
     /// [`KernelError::Invalid`] for an empty input or layers that do not fit together.
     pub fn new(input: Shape, layers: Vec<Layer>) -> Result<Self, KernelError> {
-        Self::for_instruction_set(input, layers, chosen())
+        Self::with_precision(input, layers, Precision::F32)
+    }
+
+    /// [`Network::new`] in a precision.
+    ///
+    /// # Errors
+    /// As [`Network::new`]; [`KernelError::Unavailable`] when the precision cannot be had here.
+    pub fn with_precision(input: Shape, layers: Vec<Layer>, precision: Precision) -> Result<Self, KernelError> {
+        Self::build(input, layers, chosen(), precision)
     }
 
     /// [`Network::new`] on a given instruction set, which must be one of [`InstructionSet::available`].
@@ -58,6 +67,11 @@ impl Network {
     /// # Errors
     /// As [`Network::new`]; [`KernelError::Invalid`] when this machine lacks the instruction set.
     pub fn for_instruction_set(input: Shape, layers: Vec<Layer>, set: InstructionSet) -> Result<Self, KernelError> {
+        Self::build(input, layers, set, Precision::F32)
+    }
+
+    fn build(input: Shape, layers: Vec<Layer>, set: InstructionSet, precision: Precision) -> Result<Self, KernelError> {
+        precision.check_on(set)?;
         if !InstructionSet::available().contains(&set) {
             return Err(KernelError::Invalid("this machine lacks the instruction set"));
         }
@@ -70,7 +84,7 @@ impl Network {
         let (mut shapes, mut plans) = (vec![input], Vec::with_capacity(layers.len()));
         let mut shape = input;
         for (number, layer) in layers.into_iter().enumerate() {
-            let (plan, output) = Plan::new(number, layer, shape)?;
+            let (plan, output) = Plan::new(number, layer, shape, precision)?;
             plans.push(plan);
             shapes.push(output);
             shape = output;

@@ -1,5 +1,6 @@
 //! Layers → steps: which kernel reads which map and writes where, with maps used again as soon as they are free.
 
+use crate::bf16::Precision;
 use crate::buffer::Buffer;
 use crate::convolution::{Conv2d, Pass};
 use crate::depthwise::DepthwiseConv2d;
@@ -72,12 +73,19 @@ pub(crate) struct Plan {
     pub(crate) inner: Vec<usize>,
     /// Number of the layer, for errors.
     layer: usize,
+    /// Of the 1×1 convolutions.
+    precision: Precision,
 }
 
 impl Plan {
     /// Plans one layer of the network; also the shape of its result.
-    pub(crate) fn new(number: usize, layer: Layer, input: Shape) -> Result<(Self, Shape), KernelError> {
-        let mut plan = Self { layer: number, ..Self::default() };
+    pub(crate) fn new(
+        number: usize,
+        layer: Layer,
+        input: Shape,
+        precision: Precision,
+    ) -> Result<(Self, Shape), KernelError> {
+        let mut plan = Self { layer: number, precision, ..Self::default() };
         let output = plan.shape_after(&layer, input, 0)?;
         let to = Destination { place: Place::Output, stride: output.channels, offset: 0 };
         plan.add(layer, (Place::Input, input), to, 0)?;
@@ -149,10 +157,10 @@ impl Plan {
         let kernel = match layer {
             Layer::Conv2d(layer) => match Winograd::form(&layer.spec, input) {
                 Some(form) => Kernel::Winograd(Winograd::new(&layer, form)),
-                None => Kernel::Conv2d(layer),
+                None => Kernel::Conv2d(layer.in_precision(self.precision)),
             },
             Layer::Depthwise(layer) => Kernel::Depthwise(layer),
-            Layer::InvertedResidual(layer) => Kernel::InvertedResidual(layer),
+            Layer::InvertedResidual(layer) => Kernel::InvertedResidual(layer.in_precision(self.precision)),
             Layer::Pool2d(layer) => Kernel::Pool2d(layer),
             Layer::GlobalAveragePool => Kernel::GlobalAveragePool,
             Layer::Branches(branches) => {

@@ -1,5 +1,6 @@
 //! Rows of a picture times a packed panel of weights: the checked door to the tile.
 
+use crate::bf16::{Precision, run_word_tile};
 use crate::dispatch::{InstructionSet, run_tile};
 use crate::shape::Activation;
 use crate::tile::{PANEL, Taps, Tile};
@@ -8,7 +9,7 @@ use crate::tile::{PANEL, Taps, Tile};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operand<'a> {
     pub(crate) values: &'a [f32],
-    /// Floats from one row to the next.
+    /// Slots from one row to the next.
     pub(crate) row_stride: usize,
     pub(crate) taps: Taps,
 }
@@ -23,8 +24,10 @@ pub(crate) struct Target<'a> {
 /// One packed panel of weights with its bias.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Panel<'a> {
-    /// [inputs][PANEL]
+    /// [inputs][PANEL], of floats or of words.
     pub(crate) weights: &'a [f32],
+    /// What weights and operand hold.
+    pub(crate) precision: Precision,
     /// [PANEL]
     pub(crate) bias: &'a [f32],
     /// Columns that are there.
@@ -68,6 +71,11 @@ pub(crate) fn multiply(
         curve: panel.activation.curve(),
     };
     // SAFETY: the asserts above keep every row of operand, results and residual in its slice, and weights and bias are
-    // whole panels; a network only takes a `set` that this machine has.
-    unsafe { run_tile(set, &tile, rows, columns) }
+    // whole panels; a network only takes a `set` and a precision that this machine has.
+    unsafe {
+        match panel.precision {
+            Precision::F32 => run_tile(set, &tile, rows, columns),
+            Precision::Bf16 => run_word_tile(&tile, rows, columns),
+        }
+    }
 }

@@ -71,6 +71,25 @@ pub(crate) struct Tile {
     pub(crate) curve: Option<Curve>,
 }
 
+/// What one step along the inputs adds to a vector of sums.
+///
+/// # Safety
+/// The method needs the instruction set of the type and of `T`.
+pub(crate) trait Products<T> {
+    unsafe fn add(value: T, weight: T, sum: T) -> T;
+}
+
+/// One product a lane.
+struct Single;
+
+impl<T: Vector> Products<T> for Single {
+    #[inline(always)]
+    unsafe fn add(value: T, weight: T, sum: T) -> T {
+        // SAFETY: passed on to the caller.
+        unsafe { value.multiply_add(weight, sum) }
+    }
+}
+
 /// Rows [inputs][outputs] → panels [⌈outputs / PANEL⌉][inputs][PANEL], zero-filled.
 pub(crate) fn pack(rows: &[f32], inputs: usize, outputs: usize) -> Buffer {
     let mut packed = Buffer::zeroed(outputs.div_ceil(PANEL) * inputs * PANEL);
@@ -92,9 +111,9 @@ pub(crate) fn pack_bias(bias: &[f32]) -> Buffer {
 /// `R` rows by `V` vectors of sums in registers.
 ///
 /// # Safety
-/// See [`Tile`]; the caller has the instruction set of `T`.
+/// See [`Tile`]; the caller has the instruction set of `T` and of `P`.
 #[inline(always)]
-unsafe fn sums<T: Vector, const R: usize, const V: usize>(tile: &Tile, column: usize, columns: usize) {
+unsafe fn sums<T: Vector, P: Products<T>, const R: usize, const V: usize>(tile: &Tile, column: usize, columns: usize) {
     // SAFETY: every pointer stays within what the caller of the tile vouches for: rows < R, k < the run's depth, lanes < PANEL for
     // weights and bias, and `count` lanes for results and residual.
     unsafe {
@@ -115,7 +134,7 @@ unsafe fn sums<T: Vector, const R: usize, const V: usize>(tile: &Tile, column: u
                 for (i, row) in sums.iter_mut().enumerate() {
                     let value = T::splat(*a.add(i * tile.lda));
                     for (sum, weight) in row.iter_mut().zip(weights) {
-                        *sum = value.multiply_add(weight, *sum);
+                        *sum = P::add(value, weight, *sum);
                     }
                 }
                 a = a.add(1);
@@ -153,12 +172,12 @@ unsafe fn sums<T: Vector, const R: usize, const V: usize>(tile: &Tile, column: u
 
 // One never-inlined function a tile size keeps its sums in registers; a match over the rows left chooses it.
 macro_rules! instruction_set {
-    ($rows:ident, $tile:ident, $bend:path, $(#[$attribute:meta])*, $vector:ty, $most:literal, $($less:literal)*) => {
+    ($rows:ident, $tile:ident, $bend:path, $(#[$attribute:meta])*, $vector:ty, $products:ty, $most:literal, $($less:literal)*) => {
         $(#[$attribute])*
         #[inline(never)]
         unsafe fn $tile<const R: usize, const V: usize>(tile: &Tile, column: usize, columns: usize) {
             // SAFETY: passed on to the caller.
-            unsafe { sums::<$vector, R, V>(tile, column, columns) }
+            unsafe { sums::<$vector, $products, R, V>(tile, column, columns) }
         }
 
         /// All rows and columns of a tile.
@@ -206,7 +225,9 @@ macro_rules! instruction_set {
 }
 
 #[cfg(target_arch = "x86_64")]
-instruction_set!(rows_avx512, tile_avx512, crate::curve::bend_avx512, #[target_feature(enable = "avx512f")], std::arch::x86_64::__m512, 14, 1 2 3 4 5 6 7 8 9 10 11 12 13);
+instruction_set!(rows_avx512, tile_avx512, crate::curve::bend_avx512, #[target_feature(enable = "avx512f")], std::arch::x86_64::__m512, Single, 14, 1 2 3 4 5 6 7 8 9 10 11 12 13);
 #[cfg(target_arch = "x86_64")]
-instruction_set!(rows_avx2, tile_avx2, crate::curve::bend_avx2, #[target_feature(enable = "avx2,fma")], std::arch::x86_64::__m256, 6, 1 2 3 4 5);
-instruction_set!(rows_portable, tile_portable, crate::curve::bend_portable, , Baseline, 6, 1 2 3 4 5);
+instruction_set!(rows_avx512bf16, tile_avx512bf16, crate::curve::bend_avx512, #[target_feature(enable = "avx512f,avx512bf16")], std::arch::x86_64::__m512, crate::bf16::Pairs, 14, 1 2 3 4 5 6 7 8 9 10 11 12 13);
+#[cfg(target_arch = "x86_64")]
+instruction_set!(rows_avx2, tile_avx2, crate::curve::bend_avx2, #[target_feature(enable = "avx2,fma")], std::arch::x86_64::__m256, Single, 6, 1 2 3 4 5);
+instruction_set!(rows_portable, tile_portable, crate::curve::bend_portable, , Baseline, Single, 6, 1 2 3 4 5);

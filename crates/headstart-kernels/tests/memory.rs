@@ -5,7 +5,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use headstart_kernels::{Activation, Conv2d, Conv2dSpec, Layer, Network, PaddingRule, Pool2d, PoolKind, Shape};
+use headstart_kernels::{
+    Activation, Conv2d, Conv2dSpec, Layer, Network, PaddingRule, Pool2d, PoolKind, Precision, Shape,
+};
 
 struct Counting;
 
@@ -55,21 +57,22 @@ fn allocated(work: impl FnOnce()) -> (usize, usize) {
 }
 
 /// Every kind of layer, without buffers yet.
-fn network() -> Network {
+fn network(precision: Precision) -> Network {
     let pool = Pool2d::new(PoolKind::Max, [2; 2], [2; 2], PaddingRule::TensorFlowSame).unwrap();
     let branches =
         Layer::Branches(vec![vec![conv(48, 16, 1), conv(16, 32, 5)], vec![conv(48, 24, 3), conv(24, 24, 3)]]);
     let residual = Layer::Residual { body: vec![conv(56, 64, 1), conv(64, 56, 3)], shortcut: vec![conv(56, 56, 1)] };
     let layers = vec![conv(3, 48, 3), pool.into(), branches, residual, Layer::GlobalAveragePool];
-    Network::new(Shape { height: 96, width: 96, channels: 3 }, layers).unwrap()
+    Network::with_precision(Shape { height: 96, width: 96, channels: 3 }, layers, precision).unwrap()
 }
 
 #[test]
 fn a_pass_allocates_what_is_stated_and_the_next_one_nothing() {
     // Threads, their names and the list of buffers are not part of a pass.
     const BOOKKEEPING: usize = 16 << 10;
-    for threads in [1, 3] {
-        let (network, batch) = (network(), 6);
+    let precisions = [Precision::F32, Precision::Bf16].into_iter().filter(|precision| precision.check().is_ok());
+    for (precision, threads) in precisions.flat_map(|precision| [(precision, 1), (precision, 3)]) {
+        let (network, batch) = (network(precision), 6);
         let count = network.layer_count();
         let (from, to) = (network.shape_after(0).len(), network.shape_after(count).len());
         let (input, mut output) = (vec![0.5; batch * from], vec![0.0; batch * to]);

@@ -13,6 +13,7 @@ pub(crate) use tiles::{input_tile_avx2, input_tile_avx512, output_tile_avx2, out
 
 use axis::MOST_POINTS;
 
+use crate::bf16::Precision;
 use crate::buffer::Buffer;
 use crate::convolution::{Conv2d, Conv2dSpec, Pass};
 use crate::dispatch::{InstructionSet, run_input_tile, run_output_tile};
@@ -247,7 +248,8 @@ impl Winograd {
         for panel in 0..panels {
             let weights = &self.weights[(point * panels + panel) * inputs * PANEL..][..inputs * PANEL];
             let columns = (outputs - panel * PANEL).min(PANEL);
-            let weights = Panel { weights, bias: &NO_BIAS, columns, activation: Activation::Identity };
+            let weights =
+                Panel { weights, precision: Precision::F32, bias: &NO_BIAS, columns, activation: Activation::Identity };
             let values = &mut products[panel * blocks.tiles * PANEL..];
             multiply(set, weights, operand, count, Target { values, stride: PANEL }, None);
         }
