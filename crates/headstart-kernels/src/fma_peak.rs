@@ -132,6 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "a measurement")]
     fn a_peak_is_a_positive_number() {
         for threads in [0, 1, 3] {
             let peak = measure(threads, Duration::from_millis(3));

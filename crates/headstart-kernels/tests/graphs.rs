@@ -61,7 +61,7 @@ fn assert_close(found: &[f32], expected: &[f32], what: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 64 }))]
 
     #[test]
     fn pooling_equals_plain_loops(

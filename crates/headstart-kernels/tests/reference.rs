@@ -174,7 +174,7 @@ fn padding() -> impl Strategy<Value = PaddingRule> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 96 }))]
 
     #[test]
     fn convolution_equals_plain_loops(
