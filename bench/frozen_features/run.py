@@ -36,6 +36,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pause", type=float, default=1.0, help="seconds of rest before each process")
+    parser.add_argument("--bf16", action="store_true", help="also time our reduced precision (AVX-512 BF16)")
     parser.add_argument("--output", type=Path, help="also write the JSON here")
     options = parser.parse_args()
     result = []
@@ -49,6 +50,8 @@ def main():
             "onnxruntime": [*job, "onnxruntime", *numbers],
             "pytorch channels_last": [*job, "pytorch", *numbers],
         }
+        if options.bf16:
+            commands["headstart bf16"] = [*commands["headstart"], "bf16"]
         runs = {who: [] for who in commands}
         for _ in range(options.rounds):
             for who, command in commands.items():

@@ -125,6 +125,9 @@ pub(crate) struct RecipeOptions {
     /// Store cached features in half precision
     #[arg(long)]
     pub(crate) f16_features: bool,
+    /// Extract features in bf16: faster, for processors with AVX-512 BF16; the bundle stays f32
+    #[arg(long)]
+    pub(crate) bf16: bool,
 }
 
 #[derive(Debug, Args)]

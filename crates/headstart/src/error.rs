@@ -166,6 +166,9 @@ impl Error {
             Self::Shard { .. } => "`headstart cache clear` removes cached features; they are computed again".to_owned(),
             Self::Weights(error) => return error.help(),
             Self::Data(error) => return error.help(),
+            Self::Kernel(KernelError::Unavailable { .. }) => {
+                "leave out --bf16 (arithmetic = \"bf16\" in the recipe): f32 runs everywhere".to_owned()
+            }
             Self::Io { .. } | Self::Kernel(_) => return None,
         })
     }

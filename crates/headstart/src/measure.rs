@@ -13,7 +13,7 @@ use crate::model::{FrozenBackbone, Model, frozen_depth, trainable};
 use crate::nn::NormStatistics;
 use crate::parameters::Parameters;
 use crate::random::Stream;
-use crate::recipe::{Freeze, HeadRecipe, Optimizer, Output, Pool};
+use crate::recipe::{Arithmetic, Freeze, HeadRecipe, Optimizer, Output, Pool};
 use crate::tasks::image_classification::{ClassificationHead, binary_cross_entropy};
 use crate::train::optimizer::Stepper;
 
@@ -47,12 +47,13 @@ pub fn training_steps(spec: &StepSpec, count: usize) -> Result<Vec<Duration>> {
 pub fn frozen_passes(
     backbone: &'static BackboneSpec,
     variant: &'static Variant,
+    arithmetic: Arithmetic,
     batch: usize,
     threads: usize,
     count: usize,
 ) -> Result<Vec<Duration>> {
     let pretrained = Pretrained::random(backbone, variant, 0);
-    let frozen = FrozenBackbone::new(&pretrained, &pretrained.parameters)?;
+    let frozen = FrozenBackbone::with_arithmetic(&pretrained, &pretrained.parameters, arithmetic)?;
     let mut draw = Stream::new(0, "measure", &[]);
     let pixels: Vec<f32> = (0..batch * frozen.input().len()).map(|_| draw.uniform(-1.0, 1.0)).collect();
     (0..count)

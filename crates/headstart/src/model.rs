@@ -2,7 +2,7 @@
 
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor};
-use headstart_kernels::{Layer, Network, Shape};
+use headstart_kernels::{Layer, Network, Precision, Shape};
 
 use crate::backbones::{Backbone, map_layout};
 use crate::error::Result;
@@ -11,7 +11,7 @@ use crate::load::Pretrained;
 use crate::nn::NormStatistics;
 use crate::parameters::Parameters;
 use crate::random::Stream;
-use crate::recipe::{Freeze, Pool};
+use crate::recipe::{Arithmetic, Freeze, Pool};
 
 /// What a task puts on a backbone.
 pub trait Head: Module + ModuleDisplay {
@@ -50,6 +50,7 @@ pub struct FrozenBackbone {
     /// Number of layers up to the end of each stage.
     ends: Vec<usize>,
     input: Shape,
+    arithmetic: Arithmetic,
 }
 
 impl FrozenBackbone {
@@ -58,6 +59,14 @@ impl FrozenBackbone {
     /// # Errors
     /// [`crate::Error::Kernel`] when the input is too small for the strides.
     pub fn new(pretrained: &Pretrained, parameters: &Parameters) -> Result<Self> {
+        Self::with_arithmetic(pretrained, parameters, Arithmetic::F32)
+    }
+
+    /// [`FrozenBackbone::new`] in reduced precision.
+    ///
+    /// # Errors
+    /// As there, and when this processor lacks the instructions.
+    pub fn with_arithmetic(pretrained: &Pretrained, parameters: &Parameters, arithmetic: Arithmetic) -> Result<Self> {
         let preprocess = &pretrained.conventions.preprocess;
         let input = Shape { height: preprocess.height as usize, width: preprocess.width as usize, channels: 3 };
         let stages = (pretrained.spec.frozen)(pretrained.variant, parameters, &pretrained.conventions)?;
@@ -69,7 +78,11 @@ impl FrozenBackbone {
         }
         // One more than the stages need: the part of a pooling head that has no weights.
         layers.push(Layer::GlobalAveragePool);
-        Ok(Self { network: Network::new(input, layers)?, ends, input })
+        let precision = match arithmetic {
+            Arithmetic::F32 => Precision::F32,
+            Arithmetic::Bf16 => Precision::Bf16,
+        };
+        Ok(Self { network: Network::with_precision(input, layers, precision)?, ends, input, arithmetic })
     }
 
     /// Number of stages.
@@ -107,6 +120,10 @@ impl FrozenBackbone {
     /// Shape of one input picture.
     pub fn input(&self) -> Shape {
         self.input
+    }
+
+    pub(crate) fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     fn layer_end(&self, depth: usize, pool: Pool) -> usize {

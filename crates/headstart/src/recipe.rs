@@ -53,6 +53,8 @@ pub struct Recipe {
     pub keep_best: bool,
     /// How cached features are stored.
     pub feature_precision: Precision,
+    /// What the frozen stages multiply while features are extracted; scores and the bundle are always of f32.
+    pub arithmetic: Arithmetic,
     /// What is trained, one after the other.
     pub phases: Vec<Phase>,
 }
@@ -79,6 +81,7 @@ impl Default for Recipe {
             early_stopping: None,
             keep_best: true,
             feature_precision: Precision::F32,
+            arithmetic: Arithmetic::F32,
             phases: vec![Phase::default()],
         }
     }
@@ -215,6 +218,16 @@ pub enum Precision {
     F32,
     /// 2 bytes a value, about three decimal digits.
     F16,
+}
+
+/// What the frozen stages multiply while features are extracted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arithmetic {
+    /// Weights and values as they are.
+    F32,
+    /// Weights and inputs of 1×1 convolutions rounded to bf16, sums in f32; needs a processor with AVX-512 BF16.
+    Bf16,
 }
 
 /// How gradients become steps.

@@ -222,7 +222,7 @@ fn run_phase<T: Task>(
     let mut backbone = pretrained.parameters.clone();
     backbone.extend(state.model.strip_prefix("backbone."));
 
-    let frozen = FrozenBackbone::new(pretrained, &backbone)?;
+    let frozen = FrozenBackbone::with_arithmetic(pretrained, &backbone, recipe.arithmetic)?;
     let sources =
         Sources { task, recipe, pretrained, backbone: &backbone, frozen: &frozen, depth, cache: &options.cache };
     let device = Device::default().autodiff();
@@ -297,7 +297,7 @@ pub(crate) fn extract_task<T: Task>(
         let freeze = recipe.phases.first().map_or(Freeze::Backbone, |phase| phase.freeze.clone());
         let depth = frozen_depth(&pretrained, &freeze)?;
         let backbone = &pretrained.parameters;
-        let frozen = FrozenBackbone::new(&pretrained, backbone)?;
+        let frozen = FrozenBackbone::with_arithmetic(&pretrained, backbone, recipe.arithmetic)?;
         let sources = Sources {
             task: &task,
             recipe,

@@ -127,6 +127,7 @@ impl<'a, T: Task> Sources<'a, T> {
             pool: all_stages.then_some(recipe.head.pool),
             view: view_key,
             precision: recipe.feature_precision,
+            arithmetic: frozen.arithmetic(),
             examples: &examples_digest(&digests),
             instruction_set: instruction_set(),
         };

@@ -1,7 +1,7 @@
 //! What was typed → what it means: options laid over a recipe.
 
 use headstart::nn::NormStatistics;
-use headstart::recipe::{ClassWeights, Optimizer, Output, Phase, Precision, Schedule};
+use headstart::recipe::{Arithmetic, ClassWeights, Optimizer, Output, Phase, Precision, Schedule};
 use headstart::{Freeze, HeadRecipe, Recipe};
 
 use crate::arguments::{Activation, OptimizerName, RecipeOptions, Schedule as ScheduleName};
@@ -55,6 +55,9 @@ pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
     }
     if options.f16_features {
         recipe.feature_precision = Precision::F16;
+    }
+    if options.bf16 {
+        recipe.arithmetic = Arithmetic::Bf16;
     }
     match options.optimizer {
         Some(OptimizerName::Adam) => recipe.optimizer = Optimizer::Adam {},

@@ -4,10 +4,10 @@ use headstart_data::augmentation::Augmentation;
 use serde::Serialize;
 
 use crate::backbones::Conventions;
-use crate::recipe::{Pool, Precision};
+use crate::recipe::{Arithmetic, Pool, Precision};
 
 /// Raised whenever the same key would give other bytes: a change of the kernels' order of sums, of decoding, of resizing.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What the features of a set are a function of.
 #[derive(Debug, Clone, Serialize)]
@@ -23,6 +23,7 @@ pub(crate) struct CacheKey<'a> {
     pub(crate) pool: Option<Pool>,
     pub(crate) view: ViewKey<'a>,
     pub(crate) precision: Precision,
+    pub(crate) arithmetic: Arithmetic,
     /// Digest of the digests of the examples, in order.
     pub(crate) examples: &'a str,
     /// Kernels for another instruction set round differently.
@@ -89,6 +90,7 @@ mod tests {
             pool: Some(Pool::Average),
             view: ViewKey::Plain,
             precision: Precision::F32,
+            arithmetic: Arithmetic::F32,
             examples: "e",
             instruction_set: "avx2",
         };
@@ -105,6 +107,7 @@ mod tests {
             CacheKey { view: augmented(2, 0), ..key.clone() },
             CacheKey { view: augmented(1, 1), ..key.clone() },
             CacheKey { precision: Precision::F16, ..key.clone() },
+            CacheKey { arithmetic: Arithmetic::Bf16, ..key.clone() },
             CacheKey { examples: "f", ..key.clone() },
             CacheKey { instruction_set: "portable", ..key.clone() },
         ];
