@@ -20,6 +20,7 @@ use std::path::Path;
 
 pub use array::{Array, ArrayInfo, DType};
 pub use error::WeightsError;
+pub use hdf5::{Hdf5Array, write_hdf5};
 pub use peek::{Kind, Peek};
 
 /// An open weight file: its arrays are listed, their values are read on demand.

@@ -92,7 +92,7 @@ pub(super) fn checked<'a>(bytes: &'a [u8], what: &'static str) -> Result<&'a [u8
 }
 
 /// Bob Jenkins's `lookup3`, which HDF5 puts behind its newer structures.
-fn checksum(bytes: &[u8]) -> u32 {
+pub(super) fn checksum(bytes: &[u8]) -> u32 {
     let start = 0xdead_beef_u32.wrapping_add(bytes.len() as u32);
     let (mut a, mut b, mut c) = (start, start, start);
     let mut left = bytes;

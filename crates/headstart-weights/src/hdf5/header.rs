@@ -8,12 +8,15 @@ use super::input::Input;
 
 /// Kinds of messages that we read.
 pub(super) mod kind {
+    pub(in super::super) const NOTHING: u16 = 0x00;
     pub(in super::super) const DATASPACE: u16 = 0x01;
     pub(in super::super) const LINK_INFO: u16 = 0x02;
     pub(in super::super) const DATATYPE: u16 = 0x03;
+    pub(in super::super) const FILL_VALUE: u16 = 0x05;
     pub(in super::super) const LINK: u16 = 0x06;
     pub(in super::super) const EXTERNAL_FILES: u16 = 0x07;
     pub(in super::super) const LAYOUT: u16 = 0x08;
+    pub(in super::super) const GROUP_INFO: u16 = 0x0A;
     pub(in super::super) const FILTERS: u16 = 0x0B;
     pub(in super::super) const ATTRIBUTE: u16 = 0x0C;
     pub(super) const CONTINUATION: u16 = 0x10;

@@ -1,4 +1,4 @@
-//! The part of HDF5 that Keras writes through h5py, and no more.
+//! The part of HDF5 that Keras writes through h5py, and no more; and a writer of as little as Keras reads ([`write`]).
 //!
 //! Source: the HDF5 File Format Specification, version 3.0, with libhdf5 1.14 for what it leaves open. Read are
 //! superblocks 0 to 3, object headers 1 and 2, groups of every kind, attributes of text, and numbers that lie together,
@@ -16,10 +16,12 @@ mod fractal_heap;
 mod group;
 mod header;
 mod input;
+mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) use dataset::Dataset;
+pub use write::{Hdf5Array, write_hdf5};
 
 use crate::source::Source;
 use cursor::{Cursor, checked};
