@@ -20,11 +20,13 @@ pub(crate) enum Command {
     Predict(Predict),
     /// Score a bundle on labelled photos
     Evaluate(Evaluate),
+    /// Write a bundle's model for Keras, TensorFlow.js, ONNX Runtime, or as plain weights
+    Export(Export),
     /// Compute one part of the frozen features, for a job array
     Extract(Box<Extract>),
     /// Show what a weight file or a bundle holds
     Inspect(Inspect),
-    /// List backbones, tasks, weight formats or data set layouts
+    /// List backbones, tasks, weight formats, data set layouts or export formats
     List(List),
     /// Show or clear cached features
     Cache(Cache),
@@ -189,6 +191,24 @@ pub(crate) struct Evaluate {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// A bundle that `headstart train` wrote
+    pub(crate) bundle: PathBuf,
+    /// safetensors, keras, tfjs or onnx; `headstart list exports` says more
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: String,
+    /// The file or folder to write (default: the bundle's name with the format's ending)
+    #[arg(long, short, value_name = "PATH")]
+    pub(crate) out: Option<PathBuf>,
+    /// Do not check that the bundle gives its recorded outputs here
+    #[arg(long)]
+    pub(crate) no_self_test: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Extract {
     #[command(flatten)]
     pub(crate) recipe: RecipeOptions,
@@ -279,6 +299,7 @@ pub(crate) enum Listed {
     Tasks,
     Formats,
     Layouts,
+    Exports,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Train(options) => commands::train::run(&options),
         Command::Predict(options) => commands::predict::run(&options),
         Command::Evaluate(options) => commands::evaluate::run(&options),
+        Command::Export(options) => commands::export::run(&options),
         Command::Extract(options) => commands::extract::run(&options),
         Command::Inspect(options) => commands::inspect::run(&options),
         Command::List(options) => commands::list::run(&options),

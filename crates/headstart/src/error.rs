@@ -118,6 +118,28 @@ pub enum Error {
         /// Value recorded when the bundle was written.
         expected: f32,
     },
+    /// A bundle could not be exported.
+    #[error("cannot export to `{path}` as {format}: {reason}")]
+    Export {
+        /// Name of the format.
+        format: &'static str,
+        /// The file or folder that was to be written.
+        path: PathBuf,
+        /// What is in the way.
+        reason: String,
+    },
+    /// What was written does not compute what the bundle does.
+    #[error("the {format} export to `{path}` was not kept: read again it gives {found}, the bundle {expected}")]
+    ExportDiffers {
+        /// Name of the format.
+        format: &'static str,
+        /// The file or folder that was to be written.
+        path: PathBuf,
+        /// The first probability that differs.
+        found: f32,
+        /// The bundle's.
+        expected: f32,
+    },
     /// A feature shard on disk is not what its name says.
     #[error("feature shard `{path}` is damaged: {reason}")]
     Shard {
@@ -162,6 +184,10 @@ impl Error {
             Self::Bundle { .. } => {
                 "a bundle is what `headstart train` writes; `headstart inspect` shows what a weight file holds"
                     .to_owned()
+            }
+            Self::Export { .. } => "name another place with -o, or another format with --format".to_owned(),
+            Self::ExportDiffers { .. } => {
+                "this is an error of the program: please report it; the bundle is as good as before".to_owned()
             }
             Self::Shard { .. } => "`headstart cache clear` removes cached features; they are computed again".to_owned(),
             Self::Weights(error) => return error.help(),

@@ -11,6 +11,13 @@ use crate::name_map::Fit;
 use crate::nn::Padding;
 use crate::parameters::Parameters;
 
+/// Makes a preprocessing for an input side in pixels.
+type MakePreprocess = fn(u32) -> Preprocess;
+
+/// Preprocessings that the metadata of a weight file can name.
+pub(crate) const PREPROCESSES: [(&str, MakePreprocess); 3] =
+    [("tensorflow", Preprocess::tensorflow), ("torchvision", Preprocess::torchvision), ("caffe", Preprocess::caffe)];
+
 /// Pretrained weights, ready to be frozen or trained.
 #[derive(Debug, Clone)]
 pub struct Pretrained {
@@ -133,11 +140,8 @@ pub fn load_checkpoint(checkpoint: &dyn Checkpoint, backbone: Option<&str>, sour
     if let Some(epsilon) = number("batch_norm_epsilon") {
         conventions.batch_norm_epsilon = epsilon;
     }
-    match said("preprocess") {
-        Some("tensorflow") => conventions.preprocess = Preprocess::tensorflow(size),
-        Some("torchvision") => conventions.preprocess = Preprocess::torchvision(size),
-        Some("caffe") => conventions.preprocess = Preprocess::caffe(size),
-        _ => {}
+    if let Some((_, make)) = PREPROCESSES.iter().find(|(name, _)| said("preprocess") == Some(name)) {
+        conventions.preprocess = make(size);
     }
     Ok(Pretrained {
         spec: fit.spec,

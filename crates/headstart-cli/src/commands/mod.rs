@@ -3,6 +3,7 @@
 pub(crate) mod cache;
 pub(crate) mod demo;
 pub(crate) mod evaluate;
+pub(crate) mod export;
 pub(crate) mod extract;
 pub(crate) mod inspect;
 pub(crate) mod list;

@@ -35,6 +35,7 @@ pub(crate) static SPEC: BackboneSpec = BackboneSpec {
     input_size: 299,
     smallest_input: 75,
     families: FAMILIES,
+    graph: stages,
     parameters: |variant| stages(variant).parameters(),
     channels: |variant| stages(variant).channels(),
     frozen: |variant, parameters, conventions| stages(variant).frozen(parameters, NormPadding::from(conventions)),

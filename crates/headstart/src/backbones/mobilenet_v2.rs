@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::features::Features;
 use crate::name_map::{Entry, NameMap};
 use crate::nn::conv_norm::{ConvNorm, ConvNormSpec, NormPadding, NormStatistics, Padding};
+use crate::nn::graph::{Node, Stages};
 use crate::parameters::{ParameterSpec, Parameters};
 
 /// The registry entry.
@@ -44,6 +45,7 @@ pub(crate) static SPEC: BackboneSpec = BackboneSpec {
     input_size: 224,
     smallest_input: 32,
     families: FAMILIES,
+    graph: stages,
     parameters,
     channels: |variant| Plan::new(variant).last.outputs,
     frozen,
@@ -176,6 +178,28 @@ impl Plan {
         layers.push(("last".to_owned(), self.last));
         layers
     }
+}
+
+/// The network as data. The two forms below have layers of their own, since a block runs and learns as one step.
+fn stages(variant: &Variant) -> Stages {
+    let plan = Plan::new(variant);
+    let mut stages = vec![vec![Node::Conv("stem".to_owned(), plan.stem)]];
+    for (stage, blocks) in plan.stages.iter().enumerate() {
+        let mut nodes = Vec::new();
+        for (index, block) in blocks.iter().enumerate() {
+            let prefix = format!("stage{}.{index}", stage + 1);
+            let conv = |part: &str, spec| Node::Conv(format!("{prefix}.{part}"), spec);
+            let mut body: Vec<Node> = block.expand.map(|expand| conv("expand", expand)).into_iter().collect();
+            body.extend([conv("depthwise", block.depthwise), conv("project", block.project)]);
+            if block.residual {
+                body = vec![Node::Residual { body, shortcut: vec![], activation: kernels::Activation::Identity }];
+            }
+            nodes.extend(body);
+        }
+        stages.push(nodes);
+    }
+    stages.push(vec![Node::Conv("last".to_owned(), plan.last)]);
+    Stages(stages)
 }
 
 fn parameters(variant: &Variant) -> Vec<ParameterSpec> {

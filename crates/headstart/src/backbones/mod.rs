@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::features::{FeatureLayout, Features};
 use crate::name_map::NameMap;
+use crate::nn::graph::Stages;
 use crate::nn::{Graph, NormStatistics, Padding};
 use crate::parameters::{ParameterSpec, Parameters};
 
@@ -39,6 +40,8 @@ pub struct BackboneSpec {
     pub smallest_input: u32,
     /// Families of checkpoints that can be loaded.
     pub families: &'static [NameMap],
+    /// The network as data, one list of nodes a stage: what exports are built from.
+    pub(crate) graph: fn(&Variant) -> Stages,
     /// Every array of a variant.
     pub parameters: fn(&Variant) -> Vec<ParameterSpec>,
     /// Channels after the last stage.
@@ -185,4 +188,21 @@ pub(crate) fn expect_map(features: Features) -> burn::tensor::Tensor<4> {
 /// Shape of a map as features.
 pub(crate) fn map_layout(shape: headstart_kernels::Shape) -> FeatureLayout {
     FeatureLayout::Map { channels: shape.channels, height: shape.height, width: shape.width }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_network_as_data_has_the_arrays_that_are_loaded() {
+        for spec in BACKBONES {
+            for variant in spec.variants {
+                let stages = (spec.graph)(variant);
+                assert_eq!(stages.parameters(), (spec.parameters)(variant), "{}:{}", spec.name, variant.name);
+                assert_eq!(stages.0.len(), spec.stages.len());
+                assert_eq!(stages.channels(), (spec.channels)(variant));
+            }
+        }
+    }
 }

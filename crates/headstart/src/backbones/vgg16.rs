@@ -31,6 +31,7 @@ pub(crate) static SPEC: BackboneSpec = BackboneSpec {
     input_size: 224,
     smallest_input: 32,
     families: FAMILIES,
+    graph: stages,
     parameters: |variant| stages(variant).parameters(),
     channels: |variant| stages(variant).channels(),
     frozen: |variant, parameters, conventions| stages(variant).frozen(parameters, NormPadding::from(conventions)),

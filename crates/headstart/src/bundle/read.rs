@@ -58,6 +58,12 @@ impl Bundle {
         self.parameters
     }
 
+    /// The arrays of backbone and head, read again from the file.
+    pub(crate) fn arrays(&self) -> Result<(Parameters, Parameters)> {
+        let arrays = read_all(weights::open(&self.path)?.as_ref())?;
+        Ok((arrays.strip_prefix("backbone."), arrays.strip_prefix("head.")))
+    }
+
     fn open_parts(path: &Path) -> Result<(Self, Box<dyn Checkpoint>)> {
         let checkpoint = weights::open(path)?;
         let manifest = read_manifest(checkpoint.as_ref())?

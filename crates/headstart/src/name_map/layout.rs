@@ -1,6 +1,7 @@
 //! How the values of a published array lie, and how they become ours.
 
 use crate::error::Result;
+use crate::parameters::Parameter;
 
 /// From their values to ours.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +59,29 @@ impl Layout {
             _ => read(theirs),
         }
     }
+
+    /// Arrays of theirs that [`Self::read`] turns into this one of ours. An array that is left out is lost: it must hold the
+    /// constant.
+    pub(crate) fn write(&self, theirs: &str, ours: &Parameter) -> Vec<(String, Parameter)> {
+        let moved = match (self, &ours.shape[..]) {
+            (Self::KerasConv, &[out, inputs, rows, columns]) => {
+                channels_last(&ours.values, rows * columns, inputs, out)
+            }
+            (Self::KerasDepthwise, &[channels, _, rows, columns]) => {
+                channels_last(&ours.values, rows * columns, 1, channels)
+            }
+            _ => ours.values.clone(),
+        };
+        let mut sources = self.sources(theirs, &ours.shape).into_iter();
+        let mut arrays: Vec<(String, Parameter)> =
+            sources.next().map(|(name, shape)| (name, Parameter { shape, values: moved })).into_iter().collect();
+        // What would be subtracted is nothing.
+        arrays.extend(sources.map(|(name, shape)| {
+            let values = vec![0.0; ours.values.len()];
+            (name, Parameter { shape, values })
+        }));
+        arrays
+    }
 }
 
 /// `[taps, in, out]` → `[out, in, taps]`.
@@ -66,6 +90,17 @@ fn channels_first(values: &[f32], taps: usize, inputs: usize, outputs: usize) ->
     for out in 0..outputs {
         for input in 0..inputs {
             moved.extend((0..taps).map(|tap| values[(tap * inputs + input) * outputs + out]));
+        }
+    }
+    moved
+}
+
+/// `[out, in, taps]` → `[taps, in, out]`.
+fn channels_last(values: &[f32], taps: usize, inputs: usize, outputs: usize) -> Vec<f32> {
+    let mut moved = Vec::with_capacity(values.len());
+    for tap in 0..taps {
+        for input in 0..inputs {
+            moved.extend((0..outputs).map(|out| values[(out * inputs + input) * taps + tap]));
         }
     }
     moved
@@ -92,5 +127,26 @@ mod tests {
         assert_eq!(Layout::Minus("bias".into()).read("mean", &[2], read).unwrap(), [2.0, 5.0]);
         assert_eq!(Layout::Constant(1.0).read("", &[2], read).unwrap(), [1.0, 1.0]);
         assert!(Layout::Constant(1.0).sources("", &[2]).is_empty());
+    }
+
+    #[test]
+    fn what_is_written_in_their_layout_is_read_as_ours() {
+        let ours = |shape: &[usize]| {
+            let values = (0..shape.iter().product::<usize>()).map(|value| value as f32 + 0.5).collect();
+            Parameter { shape: shape.to_vec(), values }
+        };
+        for (layout, array) in [
+            (Layout::AsItIs, ours(&[2, 3])),
+            (Layout::KerasConv, ours(&[2, 3, 1, 2])),
+            (Layout::KerasDepthwise, ours(&[3, 1, 2, 2])),
+            (Layout::Minus("bias".into()), ours(&[4])),
+        ] {
+            let written = layout.write("theirs", &array);
+            let shapes: Vec<_> = written.iter().map(|(name, array)| (name.clone(), array.shape.clone())).collect();
+            assert_eq!(shapes, layout.sources("theirs", &array.shape));
+            let read = |name: &str| Ok(written.iter().find(|(found, _)| found == name).unwrap().1.values.clone());
+            assert_eq!(layout.read("theirs", &array.shape, read).unwrap(), array.values);
+        }
+        assert!(Layout::Constant(1.0).write("theirs", &ours(&[2])).is_empty());
     }
 }

@@ -114,7 +114,7 @@ impl ConvNormSpec {
         }
     }
 
-    fn kernel_padding(&self, padding: Padding) -> kernels::PaddingRule {
+    pub(crate) fn kernel_padding(&self, padding: Padding) -> kernels::PaddingRule {
         let [rows, columns] = self.kernel.map(|side| (side - 1) / 2);
         match padding {
             _ if !self.pads => kernels::PaddingRule::Explicit(kernels::Padding::default()),
@@ -131,7 +131,7 @@ impl ConvNormSpec {
     /// Kernel and bias with the normalization folded in: `[rows, columns, in / groups, out]` and `[out]`.
     ///
     /// Folded in f64, so that the frozen form differs from the trainable one by rounding of the products alone.
-    fn fold(&self, parameters: &Parameters, prefix: &str, epsilon: f64) -> Result<(Vec<f32>, Vec<f32>)> {
+    pub(crate) fn fold(&self, parameters: &Parameters, prefix: &str, epsilon: f64) -> Result<(Vec<f32>, Vec<f32>)> {
         let array = |name: &str| parameters.find(&format!("{prefix}.{name}")).map(|found| &found.values);
         let weight = array("weight")?;
         let (scales, bias): (Vec<f64>, Vec<f32>) = match self.norm {
