@@ -85,7 +85,7 @@ impl Desk {
         let mut jobs = Vec::new();
         let mut expected = Vec::new();
         for (index, subject) in subjects.iter().enumerate() {
-            let out = format!("{format} {index}");
+            let out = format!("model {index}.{format}");
             let line = self.headstart(&["export", &subject.name, "--format", format, "--out", &out, "--json"]);
             let report: Value = serde_json::from_str(&line).unwrap();
             assert!(report["export"]["largest_difference"].as_f64().unwrap() <= 2e-5, "{}: {report}", subject.name);
@@ -186,7 +186,8 @@ fn node(script: &str) -> Option<Command> {
 
 #[test]
 fn the_libraries_that_exports_are_for_agree_with_the_bundle() {
-    let programs = [("keras", python("keras.py")), ("onnx", python("onnxruntime.py")), ("tfjs", node("tfjs.mjs"))];
+    let programs =
+        [("keras", python("read_keras.py")), ("onnx", python("read_onnx.py")), ("tfjs", node("read_tfjs.mjs"))];
     if programs.iter().all(|(_, program)| program.is_none()) {
         return;
     }
@@ -234,7 +235,7 @@ fn real(desk: &Desk) -> Subject {
 
 #[test]
 fn torchvision_loads_the_weights_that_were_exported() {
-    let Some(mut program) = python("pytorch.py") else { return };
+    let Some(mut program) = python("read_safetensors.py") else { return };
     let has_torch =
         Command::new(program.get_program()).args(["-c", "import torchvision, safetensors"]).output().unwrap();
     if !has_torch.status.success() {

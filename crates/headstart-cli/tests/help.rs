@@ -16,7 +16,7 @@ fn help(arguments: &[&str]) -> String {
 #[test]
 fn the_help_of_every_command_is_as_recorded() {
     insta::assert_snapshot!("headstart", help(&["--help"]));
-    for command in ["train", "predict", "evaluate", "extract", "inspect", "list", "cache", "demo"] {
+    for command in ["train", "predict", "evaluate", "export", "extract", "inspect", "list", "cache", "demo"] {
         insta::assert_snapshot!(command, help(&[command, "--help"]));
     }
 }
@@ -25,5 +25,6 @@ fn the_help_of_every_command_is_as_recorded() {
 fn errors_look_as_recorded() {
     insta::assert_snapshot!("error_unknown_data", help(&["train", "no/such/folder"]));
     insta::assert_snapshot!("error_unknown_head", help(&["train", ".", "--head", "conv"]));
+    insta::assert_snapshot!("error_unknown_export", help(&["export", "photos.headstart", "--format", "onx"]));
     insta::assert_snapshot!("error_unknown_backbone", help(&["train", ".", "--backbone", "mobilnet_v2"]));
 }

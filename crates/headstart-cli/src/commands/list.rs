@@ -2,6 +2,7 @@
 
 use comfy_table::{Table, presets};
 use headstart::backbones::BACKBONES;
+use headstart::bundle::export::EXPORTS;
 use headstart::data::layouts::LAYOUTS;
 use headstart::tasks::TASKS;
 use headstart::weights::FORMATS;
@@ -56,6 +57,12 @@ pub(crate) fn run(options: &List) -> Result {
             table.set_header(["layout", ""]);
             for layout in LAYOUTS {
                 table.add_row([layout.name, layout.describes]);
+            }
+        }
+        Listed::Exports => {
+            table.set_header(["format", "ending", ""]);
+            for format in EXPORTS {
+                table.add_row([format.name, format.ending, format.summary]);
             }
         }
     }

@@ -23,6 +23,7 @@ pub(super) const FORMAT: ExportFormat = ExportFormat {
     summary: "one .keras file for Keras 3 (TensorFlow, JAX, PyTorch)",
     ending: "keras",
     is_folder: false,
+    needs_ending: true,
     write,
     read,
 };

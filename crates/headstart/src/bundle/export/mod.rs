@@ -44,6 +44,8 @@ pub struct ExportFormat {
     pub ending: &'static str,
     /// Whether it is a folder of files.
     pub is_folder: bool,
+    /// Whether its library refuses another ending.
+    pub needs_ending: bool,
     /// Writes to a path where an empty file or folder is.
     write: fn(&Exported<'_>, &Path) -> Result<(), Failure>,
     /// Reads what was written, from its bytes alone.
@@ -91,6 +93,15 @@ impl Bundle {
     /// [`Error::ExportDiffers`]; [`Error::Export`] when the format cannot hold the model or a folder of other files is in the
     /// way; [`Error::Io`].
     pub fn export(&self, format: &ExportFormat, path: impl AsRef<Path>) -> Result<ExportReport> {
+        let path = path.as_ref();
+        if path.canonicalize().is_ok_and(|path| self.path().canonicalize().is_ok_and(|bundle| bundle == path)) {
+            let reason = "it would overwrite the bundle".to_owned();
+            return Err(Error::Export { format: format.name, path: path.to_owned(), reason });
+        }
+        if format.needs_ending && path.extension().is_none_or(|ending| ending != format.ending) {
+            let reason = format!("its library opens no file without the ending `.{}`", format.ending);
+            return Err(Error::Export { format: format.name, path: path.to_owned(), reason });
+        }
         let (backbone, head) = self.arrays()?;
         let manifest = self.manifest();
         let (spec, _) = backbones::find(&manifest.backbone.name)?;
@@ -104,7 +115,7 @@ impl Bundle {
         };
         let name = self.path().file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let exported = Exported { name, graph: build::build(source)?, about: About::of(manifest), source };
-        export(&exported, &self.predictor, format, path.as_ref())
+        export(&exported, &self.predictor, format, path)
     }
 }
 
@@ -153,6 +164,9 @@ reasons!(
 );
 
 fn export(exported: &Exported<'_>, bundle: &Predictor, format: &ExportFormat, path: &Path) -> Result<ExportReport> {
+    if let Some(folder) = path.parent() {
+        publish::sweep(folder);
+    }
     let pictures = self_test::pictures();
     let expected = probabilities(bundle, exported.source.recipe.output, &pictures)?;
     let preprocess = &exported.source.conventions.preprocess;

@@ -20,6 +20,7 @@ pub(super) const FORMAT: ExportFormat = ExportFormat {
     summary: "one .onnx file for ONNX Runtime and other engines",
     ending: "onnx",
     is_folder: false,
+    needs_ending: false,
     write,
     read,
 };

@@ -26,6 +26,7 @@ pub(super) const FORMAT: ExportFormat = ExportFormat {
     summary: "one file of weights under their published names, for torchvision, timm, or --weights",
     ending: "safetensors",
     is_folder: false,
+    needs_ending: false,
     write,
     read,
 };

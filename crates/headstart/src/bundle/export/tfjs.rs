@@ -19,6 +19,7 @@ pub(super) const FORMAT: ExportFormat = ExportFormat {
     summary: "a folder for tf.loadLayersModel of TensorFlow.js, in browsers and Node",
     ending: "tfjs",
     is_folder: true,
+    needs_ending: false,
     write,
     read,
 };
