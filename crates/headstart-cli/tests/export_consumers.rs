@@ -234,6 +234,34 @@ fn real(desk: &Desk) -> Subject {
 }
 
 #[test]
+fn the_lines_of_usage_in_an_export_say_what_the_bundle_says() {
+    if python("run_usage.py").is_none() {
+        return;
+    }
+    let desk = Desk::new();
+    desk.headstart(&["train", "leaves", "--epochs", "2", "--out", "a.headstart", "-q"]);
+    let bundle = Bundle::open(desk.path("a.headstart")).unwrap();
+    let photo = desk.path("long.png");
+    // A leaf beside itself: no square, so that a crop must be found.
+    let picture = leaf(Species::Maple, 77, 200);
+    image::RgbImage::from_fn(333, 200, |x, y| *picture.get_pixel(x % 200, y)).save(&photo).unwrap();
+    let expected = probabilities(&bundle, &image::decode(&photo).unwrap());
+    for format in ["keras", "onnx"] {
+        desk.headstart(&["export", "a.headstart", "--format", format]);
+        let mut program = python("run_usage.py").unwrap();
+        let output = program.arg(desk.path(&format!("a.{format}"))).arg(&photo).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{format}: {}", String::from_utf8_lossy(&output.stderr));
+        let row = &text[text.rfind('[').unwrap()..];
+        let numbers = row.split(|letter| "[] \n".contains(letter)).filter_map(|number| number.parse::<f64>().ok());
+        let found: Vec<f64> = numbers.collect();
+        assert_eq!(found.len(), expected.len(), "{text}");
+        // Pillow rounds to 8 bits between its two passes.
+        assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 0.01), "{format}: {found:?} {expected:?}");
+    }
+}
+
+#[test]
 fn torchvision_loads_the_weights_that_were_exported() {
     let Some(mut program) = python("read_safetensors.py") else { return };
     let has_torch =

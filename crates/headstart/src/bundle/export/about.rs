@@ -70,18 +70,21 @@ impl About {
         serde_json::to_string(self).expect("plain data")
     }
 
-    /// The line of Python that turns a photo into `x`, `[1, H, W, 3]`, with Pillow and NumPy as `np`.
+    /// Lines of Python that turn a photo into `x`, `[1, H, W, 3]`, with Pillow and NumPy as `np`: to the pixel what the bundle
+    /// does, but for the rounding of 8-bit values.
     pub(crate) fn python_input(&self) -> String {
         let (width, height) = (self.input.width, self.input.height);
-        let photo = r#"Image.open("photo.jpg").convert("RGB")"#;
+        let photo = "im = ImageOps.exif_transpose(Image.open(\"photo.jpg\")).convert(\"RGB\")";
         let resized = match self.input.preprocess.resize {
-            ResizeRule::Squash => format!("{photo}.resize(({width}, {height}), Image.BILINEAR)"),
+            ResizeRule::Squash => format!("im = im.resize(({width}, {height}), Image.BILINEAR)"),
             ResizeRule::CenterCrop { fraction } => {
-                let bleed = (1.0 - fraction) / 2.0;
-                format!("ImageOps.fit({photo}, ({width}, {height}), Image.BILINEAR, {bleed})")
+                let short = short_side(width, height, fraction);
+                format!(
+                    "w, h = ({short} * side // min(im.size) for side in im.size)\nleft, top = round((w - {width}) / 2), round((h - {height}) / 2)\nim = im.resize((w, h), Image.BILINEAR).crop((left, top, left + {width}, top + {height}))"
+                )
             }
         };
-        format!("x = np.asarray({resized}, np.float32)[None]")
+        format!("{photo}\n{resized}\nx = np.asarray(im, np.float32)[None]")
     }
 
     /// A page for whoever finds the export: what goes in, what comes out, how to run it.
@@ -110,10 +113,15 @@ fn resize(preprocess: &Preprocess) -> String {
             format!("the whole photo to {width} × {height}, bilinear with antialiasing, its shape changed if need be")
         }
         ResizeRule::CenterCrop { fraction } => {
-            let short = (width.min(height) as f32 / fraction).round();
+            let short = short_side(width, height, fraction);
             format!("the short side to {short}, bilinear with antialiasing, then the centre of {width} × {height}")
         }
     }
+}
+
+/// Length of the short side before the centre is cut out.
+fn short_side(width: u32, height: u32, fraction: f32) -> f32 {
+    (width.min(height) as f32 / fraction).round()
 }
 
 #[cfg(test)]

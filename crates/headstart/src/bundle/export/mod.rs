@@ -222,8 +222,7 @@ fn compare(format: &ExportFormat, path: &Path, found: &[f32], expected: &[f32]) 
     let mut largest = 0f32;
     for (&found, &expected) in found.iter().zip(expected) {
         let difference = (found - expected).abs();
-        // Written so that a NaN fails too.
-        if !(difference <= TOLERANCE) {
+        if difference.is_nan() || difference > TOLERANCE {
             return Err(Error::ExportDiffers { format: format.name, path: path.to_owned(), found, expected });
         }
         largest = largest.max(difference);
