@@ -1,7 +1,7 @@
 //! The trained model as others use it: backbone, head and preprocessing constants in the formats of other libraries.
 //!
-//! Every writer serializes one [`graph::Graph`] (safetensors: the arrays that it was built from), so nothing is written for
-//! an architecture. After writing, the bytes are read again into a graph and computed by plain loops ([`evaluate`]); only if
+//! Every writer serializes one graph (`graph.rs`), safetensors the arrays that it was built from, so nothing is written for
+//! an architecture. After writing, the bytes are read again into a graph and computed by plain loops (`evaluate.rs`); only if
 //! that gives the bundle's own probabilities does the export appear under its name.
 
 mod about;
