@@ -1,6 +1,6 @@
 //! ONNX: one file, operator set 17, for ONNX Runtime and whatever else reads it.
 //!
-//! Source: `docs/Operators.md` of ONNX 1.19. The picture goes in channels-last; inside, maps are channels-first, as the
+//! Source: `docs/Operators.md` of ONNX 1.23. The picture goes in channels-last; inside, maps are channels-first, as the
 //! operators have them. The batch is any number.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! The messages of an ONNX file that we write and read again.
 //!
-//! Source: `onnx/onnx.proto` of ONNX 1.19, field numbers and types; what is left out here is left out of our files.
+//! Source: `onnx/onnx.proto` of ONNX 1.23, field numbers and types; what is left out here is left out of our files.
 
 use prost::Message;
 
