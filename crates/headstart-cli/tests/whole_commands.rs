@@ -366,7 +366,7 @@ fn a_rate_that_destroys_the_weights_ends_with_what_to_do() {
 fn mistakes_in_what_was_typed_are_answered_with_what_exists() {
     let desk = Desk::new(2);
     assert!(desk.fail(&["train", "leaves", "--freeze", "stage9"]).contains("stage7"));
-    assert!(desk.fail(&["train", "leaves", "--backbone", "mobilenet_v3"]).contains("did you mean `mobilenet_v2`"));
+    assert!(desk.fail(&["train", "leaves", "--backbone", "mobilnet_v2"]).contains("did you mean `mobilenet_v2`"));
     assert!(desk.fail(&["train", "leaves", "--backbone", "mobilenet_v2:1.0"]).contains("--weights FILE"));
     assert!(desk.fail(&["train", "leaves", "--head", "conv"]).contains("mlp:256"));
     assert!(desk.fail(&["train", "leaves", "--val", "1.5"]).contains("between 0 and 1"));

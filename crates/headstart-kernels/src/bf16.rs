@@ -91,7 +91,7 @@ pub(crate) fn narrow(
     let (values, words) = (values.as_ptr(), words.as_mut_ptr());
     let rows = Rows { values, stride, count, words, word_stride, rows };
     // Rows that touch are one long row, which has no remainders in between.
-    let joined = stride == count && count % 2 == 0 && word_stride == count / 2;
+    let joined = stride == count && count.is_multiple_of(2) && word_stride == count / 2;
     let rows = if joined { Rows { count: count * rows.rows, rows: 1, ..rows } } else { rows };
     // SAFETY: the assert keeps every row in its slice; whoever has a layer in bf16 has checked the instructions.
     unsafe { narrow_rows(&rows) }
@@ -133,11 +133,21 @@ mod x86 {
     /// Two products a lane.
     pub(crate) struct Pairs;
 
+    /// The 16 floats' bits as 32 words.
+    ///
+    /// # Safety
+    /// The machine must have AVX-512F.
+    #[inline(always)]
+    unsafe fn pairs(floats: __m512) -> __m512bh {
+        // SAFETY: both types are 512 bits, all of which are valid in either.
+        unsafe { std::mem::transmute::<__m512, __m512bh>(floats) }
+    }
+
     impl Products<__m512> for Pairs {
         #[inline(always)]
         unsafe fn add(value: __m512, weight: __m512, sum: __m512) -> __m512 {
-            // SAFETY: the caller has AVX-512 BF16; the types are the same 512 bits.
-            unsafe { _mm512_dpbf16_ps(sum, std::mem::transmute(weight), std::mem::transmute(value)) }
+            // SAFETY: the caller has AVX-512 BF16.
+            unsafe { _mm512_dpbf16_ps(sum, pairs(weight), pairs(value)) }
         }
     }
 

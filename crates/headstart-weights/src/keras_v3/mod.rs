@@ -9,7 +9,7 @@
 //! `<model>/<layer>/<variable>`.
 //! - An object is called by the attribute `name`, else as `config.json` says, else by its group
 //!   (`conv2d_3`). The group `layers` itself is left out.
-//! - A variable is called by its class and its options in the configuration ([`variables`]). Where the class or its
+//! - A variable is called by its class and its options in the configuration (`variables.rs`). Where the class or its
 //!   options are not known, the position stays: `0`, `1` ….
 //!
 //! Weights that would share a name keep their whole path in the file instead.
