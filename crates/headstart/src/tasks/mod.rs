@@ -104,6 +104,11 @@ pub trait Task: Sized + Sync {
     /// Digest of each example of a part, in order: what the example is, not where it lies.
     fn digests(&self, part: Part) -> Vec<[u8; 32]>;
 
+    /// Class of each example of a part, where the task gives an example one class.
+    fn classes(&self, _part: Part) -> Option<Vec<usize>> {
+        None
+    }
+
     /// Number of examples that could not be read.
     fn skipped_count(&self) -> usize;
 

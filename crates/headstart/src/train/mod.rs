@@ -4,6 +4,7 @@ pub(crate) mod checkpoint;
 mod cpu_adam;
 pub(crate) mod evaluate;
 pub(crate) mod fit;
+pub(crate) mod hold_out;
 pub mod observer;
 pub(crate) mod optimizer;
 

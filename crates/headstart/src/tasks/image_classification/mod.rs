@@ -65,6 +65,10 @@ impl Task for ImageClassification {
         self.examples.digests(part)
     }
 
+    fn classes(&self, part: Part) -> Option<Vec<usize>> {
+        Some(self.examples.labels(part).to_vec())
+    }
+
     fn skipped_count(&self) -> usize {
         self.examples.skipped_count()
     }
