@@ -253,7 +253,7 @@ pub(crate) fn extract_task<T: Task>(
 }
 
 /// The weights that a recipe asks for, at the input size that it asks for.
-fn open_weights(recipe: &Recipe, observer: &mut dyn Observer) -> Result<Pretrained> {
+pub(crate) fn open_weights(recipe: &Recipe, observer: &mut dyn Observer) -> Result<Pretrained> {
     let backbone = recipe.backbone.as_deref();
     let mut pretrained = match recipe.weights.as_deref() {
         Some("random") => {
@@ -301,7 +301,7 @@ fn check_embedded(pretrained: &Pretrained, backbone: Option<&str>) -> Result<()>
     })
 }
 
-fn untrained_head<T: Task>(task: &T, recipe: &Recipe, pretrained: &Pretrained) -> Result<Parameters> {
+pub(crate) fn untrained_head<T: Task>(task: &T, recipe: &Recipe, pretrained: &Pretrained) -> Result<Parameters> {
     let frozen = FrozenBackbone::new(pretrained, &pretrained.parameters)?;
     let layout = frozen.layout(frozen.stage_count(), recipe.head.pool);
     Ok(Parameters::initialize(&task.head_parameters(&recipe.head, layout), recipe.seed))

@@ -7,6 +7,7 @@ pub(crate) mod fit;
 pub(crate) mod hold_out;
 pub mod observer;
 pub(crate) mod optimizer;
+pub mod rate_finder;
 
 use crate::error::Result;
 use crate::features::FeatureLayout;
