@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Export(Export),
     /// Compute one part of the frozen features, for a job array
     Extract(Box<Extract>),
+    /// Find a learning rate: try ever higher ones and show what the loss does
+    LrFind(Box<LrFind>),
     /// Show what a weight file or a bundle holds
     Inspect(Inspect),
     /// List backbones, tasks, weight formats, data set layouts or export formats
@@ -79,8 +81,8 @@ pub(crate) struct RecipeOptions {
     /// Last activation; sigmoid is one unit for two classes
     #[arg(long, value_enum)]
     pub(crate) output: Option<Activation>,
-    /// What does not learn: all, none, all-but-2 stages, or everything up to a stage
-    #[arg(long, value_name = "all|all-but-N|STAGE|none")]
+    /// What does not learn: all, none, all-but-2 stages, everything up to a stage, or what suits the photos
+    #[arg(long, value_name = "all|all-but-N|STAGE|none|auto")]
     pub(crate) freeze: Option<String>,
     /// Epochs of the head
     #[arg(long, value_name = "N")]
@@ -88,6 +90,9 @@ pub(crate) struct RecipeOptions {
     /// Then this many epochs with the last stages open (or those above --freeze)
     #[arg(long, value_name = "N")]
     pub(crate) fine_tune: Option<usize>,
+    /// With --freeze auto: about how long choosing and training may take; not reproducible on another machine
+    #[arg(long, value_name = "90s|10m|1h")]
+    pub(crate) budget: Option<String>,
     /// Examples a step
     #[arg(long, value_name = "N")]
     pub(crate) batch: Option<usize>,
@@ -218,6 +223,29 @@ pub(crate) struct Extract {
     /// Of how many parts
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) of: usize,
+    /// Worker threads (default: all cores)
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LrFind {
+    #[command(flatten)]
+    pub(crate) recipe: RecipeOptions,
+    /// First rate
+    #[arg(long, value_name = "RATE", default_value_t = 1e-6)]
+    pub(crate) from: f64,
+    /// Last rate, if the loss lets it come so far
+    #[arg(long, value_name = "RATE", default_value_t = 1.0)]
+    pub(crate) to: f64,
+    /// Steps from the first to the last rate
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) steps: usize,
+    /// Draw the curve into this picture
+    #[arg(long, value_name = "FILE")]
+    pub(crate) png: Option<PathBuf>,
     /// Worker threads (default: all cores)
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,

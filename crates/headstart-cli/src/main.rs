@@ -1,8 +1,11 @@
 //! The command line of Headstart. It never holds a tensor: it speaks recipes, events, reports and predictions.
 
 mod arguments;
+mod choice_table;
 mod commands;
+mod curve;
 mod interrupt;
+mod plot;
 mod progress;
 mod report;
 mod tables;
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
         Command::Evaluate(options) => commands::evaluate::run(&options),
         Command::Export(options) => commands::export::run(&options),
         Command::Extract(options) => commands::extract::run(&options),
+        Command::LrFind(options) => commands::lr_find::run(&options),
         Command::Inspect(options) => commands::inspect::run(&options),
         Command::List(options) => commands::list::run(&options),
         Command::Cache(options) => commands::cache::run(&options),

@@ -6,6 +6,7 @@ use headstart::train::observer::{Epoch, Work};
 use headstart::{Control, Event, Observer};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::choice_table;
 use crate::tables;
 use crate::terminal;
 
@@ -120,6 +121,14 @@ impl Display {
             Event::Epoch(epoch) => {
                 self.clear();
                 self.say(&epoch_line(epoch));
+            }
+            Event::Trial(trial) => {
+                self.clear();
+                self.say(&choice_table::trial_line(trial));
+            }
+            Event::Choice(choice) => {
+                self.clear();
+                self.say(choice_table::choice(choice).trim_end());
             }
             Event::Stopped { reason } => self.say(&format!("stopped  {reason}")),
             Event::Report(report) => {

@@ -4,6 +4,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use headstart::Report;
 use headstart::tasks::image_classification::metrics::ClassificationMetrics;
 
+use crate::choice_table;
+
 /// The final report of a run.
 pub(crate) fn report(report: &Report) -> String {
     let mut text = String::from("\n");
@@ -11,6 +13,9 @@ pub(crate) fn report(report: &Report) -> String {
     for (name, metrics) in parts.into_iter().filter_map(|(name, metrics)| Some((name, metrics.as_ref()?))) {
         text.push_str(&headline(name, metrics));
         text.push_str(&classes(metrics, &report.labels));
+    }
+    if let Some(choice) = &report.choice {
+        text.push_str(&choice_table::outcome(choice, report.metrics.as_ref().map(|metrics| metrics.accuracy)));
     }
     let seconds = &report.seconds;
     text.push_str(&format!(

@@ -30,3 +30,11 @@ pub(crate) fn has_colors() -> bool {
 pub(crate) fn width() -> usize {
     std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(100).clamp(40, 200)
 }
+
+/// Whether the locale says that characters beyond ASCII can be shown.
+pub(crate) fn writes_unicode() -> bool {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    // The first that is set decides, as POSIX has it; none set is the C locale, except where locales are not told this way.
+    let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG"));
+    locale.map_or(cfg!(windows), |locale| locale.to_lowercase().replace('-', "").contains("utf8"))
+}

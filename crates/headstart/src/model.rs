@@ -117,6 +117,32 @@ impl FrozenBackbone {
         Ok(output)
     }
 
+    /// The output of every stage, averaged over its positions: one picture `[H, W, 3]` → the channels of all stages, one
+    /// after the other.
+    ///
+    /// # Errors
+    /// [`crate::Error::Kernel`] when `input` has another length.
+    pub(crate) fn taps(&self, input: &[f32]) -> Result<Vec<f32>> {
+        let (mut taps, mut map, mut begin) = (Vec::new(), input.to_vec(), 0);
+        for &end in &self.ends {
+            let shape = self.network.shape_after(end);
+            let mut output = vec![0.0; shape.len()];
+            self.network.forward(begin..end, &map, 1, &mut output, 1)?;
+            let mut sums = vec![0.0f64; shape.channels];
+            for pixel in output.chunks_exact(shape.channels) {
+                sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += f64::from(*value));
+            }
+            taps.extend(sums.iter().map(|sum| (sum / (shape.height * shape.width) as f64) as f32));
+            (map, begin) = (output, end);
+        }
+        Ok(taps)
+    }
+
+    /// Shape after each stage.
+    pub(crate) fn stage_shapes(&self) -> Vec<Shape> {
+        self.ends.iter().map(|&end| self.network.shape_after(end)).collect()
+    }
+
     /// Shape of one input picture.
     pub fn input(&self) -> Shape {
         self.input
@@ -141,7 +167,8 @@ impl FrozenBackbone {
 /// [`crate::Error::UnknownName`] for a stage that the backbone does not have.
 pub(crate) fn frozen_depth(pretrained: &Pretrained, freeze: &Freeze) -> Result<usize> {
     match freeze {
-        Freeze::Backbone => Ok(pretrained.spec.stages.len()),
+        // Until it is decided, an automatic phase is one that opens nothing.
+        Freeze::Backbone | Freeze::Auto => Ok(pretrained.spec.stages.len()),
         Freeze::Nothing => Ok(0),
         Freeze::UpTo(stage) => pretrained.spec.depth_after(stage),
         Freeze::AllBut(count) => Ok(pretrained.spec.stages.len().saturating_sub(*count)),

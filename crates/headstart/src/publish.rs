@@ -13,7 +13,10 @@ use crate::error::{Error, Result};
 const PREFIX: &str = ".headstart-partial-";
 
 /// Writes `bytes` to `path` atomically; missing parent folders are made.
-pub(crate) fn publish(path: &Path, bytes: &[u8]) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Io`] when the folder or the file cannot be written.
+pub fn publish(path: &Path, bytes: &[u8]) -> Result<()> {
     publish_with(path, |file| file.write_all(bytes))
 }
 

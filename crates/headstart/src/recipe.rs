@@ -6,6 +6,7 @@ use std::str::FromStr;
 use headstart_data::augmentation::Augmentation;
 use serde::{Deserialize, Serialize};
 
+use crate::depth::Budget;
 use crate::error::{Error, Result};
 use crate::nn::NormStatistics;
 
@@ -55,6 +56,10 @@ pub struct Recipe {
     pub feature_precision: Precision,
     /// What the frozen stages multiply while features are extracted; scores and the bundle are always of f32.
     pub arithmetic: Arithmetic,
+    /// How long an automatic phase may take; what follows from the data when absent, which is the only way to have the same
+    /// bytes on every machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// What is trained, one after the other.
     pub phases: Vec<Phase>,
 }
@@ -82,6 +87,7 @@ impl Default for Recipe {
             keep_best: true,
             feature_precision: Precision::F32,
             arithmetic: Arithmetic::F32,
+            budget: None,
             phases: vec![Phase::default()],
         }
     }
@@ -287,7 +293,7 @@ impl Default for Phase {
     }
 }
 
-/// What does not learn. Written `all`, `none`, or the name of the last frozen stage.
+/// What does not learn. Written `all`, `none`, `auto`, or the name of the last frozen stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Freeze {
@@ -299,6 +305,8 @@ pub enum Freeze {
     AllBut(usize),
     /// Nothing.
     Nothing,
+    /// What suits the data, found by trying (see [`crate::depth`]); only in the last phase, after frozen ones.
+    Auto,
 }
 
 impl From<String> for Freeze {
@@ -306,6 +314,7 @@ impl From<String> for Freeze {
         match text.as_str() {
             "all" => Self::Backbone,
             "none" => Self::Nothing,
+            "auto" => Self::Auto,
             _ => match text.strip_prefix("all-but-").and_then(|count| count.parse().ok()) {
                 Some(count) => Self::AllBut(count),
                 None => Self::UpTo(text),
@@ -319,6 +328,7 @@ impl From<Freeze> for String {
         match freeze {
             Freeze::Backbone => "all".to_owned(),
             Freeze::Nothing => "none".to_owned(),
+            Freeze::Auto => "auto".to_owned(),
             Freeze::UpTo(stage) => stage,
             Freeze::AllBut(count) => format!("all-but-{count}"),
         }
@@ -409,6 +419,25 @@ impl Recipe {
         }
         if self.gradient_clip.is_some_and(|limit| !(limit > 0.0 && limit.is_finite())) {
             return fail("gradient_clip is not above 0".to_owned(), "set it to 1.0 or leave it out");
+        }
+        if let Some(position) = self.phases.iter().position(|phase| phase.freeze == Freeze::Auto) {
+            let before = &self.phases[..position];
+            let frozen = before.iter().all(|phase| phase.freeze == Freeze::Backbone);
+            if position + 1 != self.phases.len() || !frozen || before.iter().all(|phase| phase.epochs == 0) {
+                return fail(
+                    "a phase with freeze = \"auto\" is not the last one after frozen ones".to_owned(),
+                    "put a phase with freeze = \"all\" and at least one epoch before it, and none behind it",
+                );
+            }
+            if !self.keep_best {
+                return fail(
+                    "freeze = \"auto\" keeps the best epoch, so that the result is never below the frozen head"
+                        .to_owned(),
+                    "leave out --keep-last (keep_best = true)",
+                );
+            }
+        } else if self.budget.is_some() {
+            return fail("a budget is only for freeze = \"auto\"".to_owned(), "add --freeze auto, or set --epochs");
         }
         for phase in &self.phases {
             if !(phase.learning_rate > 0.0 && phase.learning_rate.is_finite()) {

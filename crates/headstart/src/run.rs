@@ -4,27 +4,29 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::manifest::{BundledBackbone, Examples, FORMAT, Manifest, Scores};
 use crate::bundle::write::write;
-use crate::cache::extract::{self, Times};
+use crate::cache::extract;
 use crate::cache::{CacheFolder, key::examples_digest};
+use crate::depth;
 use crate::embedded;
 use crate::error::{Error, Result};
 use crate::load::{self, Pretrained};
-use crate::model::{FrozenBackbone, Model, frozen_depth, trainable};
+use crate::model::{FrozenBackbone, Model, frozen_depth};
 use crate::parameters::Parameters;
-use crate::recipe::{Freeze, Phase, Recipe};
+use crate::phase_runner::PhaseRunner;
+use crate::recipe::{Freeze, Recipe};
+use crate::run_folder::RunFolder;
 use crate::sources::Sources;
 use crate::tasks::image_classification::metrics::ClassificationMetrics;
 use crate::tasks::{self, Part, Task};
-use crate::train::checkpoint::{Position, TrainingState};
+use crate::train::checkpoint::TrainingState;
 use crate::train::evaluate::evaluate;
-use crate::train::fit::{Objective, PhaseContext};
 use crate::train::observer::{Event, Observer};
 
 /// How a run is carried out; none of it changes the result.
@@ -72,6 +74,9 @@ pub struct Report {
     pub examples: Examples,
     /// Class names in the order of the outputs.
     pub labels: Vec<String>,
+    /// How `freeze = "auto"` was decided, if the recipe says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<depth::Choice>,
     /// The file that was written.
     pub bundle: PathBuf,
 }
@@ -143,13 +148,17 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
 
     let data_digest = data_digest(&task);
     let run = RunFolder::new(&options.out, recipe, &pretrained, &data_digest);
+    let untrained = untrained_head(&task, recipe, &pretrained)?.with_prefix("head.");
+    let line = PhaseRunner { task: &task, recipe, options, pretrained: &pretrained, run: &run, untrained: &untrained };
     let mut state = match options.resume.then(|| run.read()).transpose()?.flatten() {
         Some(state) => state,
-        None => TrainingState::new(untrained_head(&task, recipe, &pretrained)?.with_prefix("head.")),
+        None => TrainingState::new(untrained.clone()),
     };
-    for (index, phase) in recipe.phases.iter().enumerate().skip(state.position.phase) {
-        run_phase(&task, recipe, options, &pretrained, index, phase, &run, &mut state, &mut seconds, observer)?;
+    for index in state.position.phase..recipe.phases.len() {
+        let Some(phase) = depth::resolve(&line, index, &mut state, &mut seconds, observer)? else { continue };
+        line.run(index, &phase, &mut state, &mut seconds, observer)?;
     }
+    let choice = depth::settle(&state);
 
     let trained = if recipe.keep_best && state.best_score.is_some() { &state.best } else { &state.model };
     let mut backbone = pretrained.parameters.clone();
@@ -179,7 +188,8 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
             pretrained_digest: pretrained.digest(),
             licence: pretrained.licence.clone(),
         },
-        recipe: recipe.clone(),
+        recipe: depth::resolved(recipe, choice.as_ref()),
+        choice: choice.as_ref().map(depth::Choice::without_times),
         data_digest,
         examples,
         scores: scores.clone(),
@@ -197,85 +207,11 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
         seconds,
         examples,
         labels: manifest.labels,
+        choice,
         bundle: options.out.clone(),
     };
     observer.event(&Event::Report(Box::new(report.clone())));
     Ok(report)
-}
-
-/// One phase: extract what is frozen, fit what is not, go on from the best.
-#[expect(clippy::too_many_arguments, reason = "one statement of the straight line, every room takes part")]
-fn run_phase<T: Task>(
-    task: &T,
-    recipe: &Recipe,
-    options: &RunOptions,
-    pretrained: &Pretrained,
-    index: usize,
-    phase: &Phase,
-    run: &RunFolder,
-    state: &mut TrainingState,
-    seconds: &mut Seconds,
-    observer: &mut dyn Observer,
-) -> Result<()> {
-    let depth = frozen_depth(pretrained, &phase.freeze)?;
-    let stages = pretrained.spec.stages.len();
-    let mut backbone = pretrained.parameters.clone();
-    backbone.extend(state.model.strip_prefix("backbone."));
-
-    let frozen = FrozenBackbone::with_arithmetic(pretrained, &backbone, recipe.arithmetic)?;
-    let sources =
-        Sources { task, recipe, pretrained, backbone: &backbone, frozen: &frozen, depth, cache: &options.cache };
-    let device = Device::default().autodiff();
-    let model = Model {
-        backbone: if depth < stages { Some(trainable(pretrained, &backbone, &device)?) } else { None },
-        head: task.load_head(&recipe.head, &state.model.strip_prefix("head."), &device)?,
-    };
-    let is_open = |name: &str| is_open(pretrained, name, depth);
-    observer.event(&Event::Phase {
-        phase: index + 1,
-        phases: recipe.phases.len(),
-        freeze: phase.freeze.clone().into(),
-        epochs: phase.epochs,
-        learning: sources.learning(&model, &is_open),
-        cached: sources.finished_examples(),
-    });
-
-    let clock = Instant::now();
-    let (train, validation, times) = sources.open(&options.stop, observer)?;
-    let (decode, extract) = shares(clock.elapsed(), times);
-    seconds.decode += decode;
-    seconds.extract += extract;
-
-    let clock = Instant::now();
-    let context = PhaseContext {
-        recipe,
-        index,
-        phase,
-        depth,
-        relative_rate: &|name| relative_rate(pretrained, phase, name),
-        is_open: &is_open,
-        train: train.as_ref(),
-        validation: validation.as_deref(),
-        objective: Objective {
-            loss: &|outputs, examples| task.loss(recipe, outputs, examples),
-            train_score: &|examples, outputs| task.score(recipe, Part::Train, examples, outputs),
-            validation_score: &|examples, outputs| task.score(recipe, Part::Validation, examples, outputs),
-        },
-        stop: &options.stop,
-        save: &|state| run.write(state),
-    };
-    let fitted = context.fit(model, state, observer);
-    seconds.fit += clock.elapsed().as_secs_f64();
-    match fitted {
-        Err(Error::Interrupted { .. }) => return Err(Error::Interrupted { checkpoint: Some(run.folder.clone()) }),
-        other => context.remember(&other?, state),
-    }
-    if recipe.keep_best && state.best_score.is_some() {
-        state.model = state.best.clone();
-    }
-    state.position = Position { phase: index + 1, epoch: 0, step: 0 };
-    (state.optimizer, state.optimizer_steps, state.since_best) = (Parameters::default(), 0, 0);
-    Ok(())
 }
 
 pub(crate) fn extract_task<T: Task>(
@@ -317,7 +253,7 @@ pub(crate) fn extract_task<T: Task>(
 }
 
 /// The weights that a recipe asks for, at the input size that it asks for.
-fn open_weights(recipe: &Recipe, observer: &mut dyn Observer) -> Result<Pretrained> {
+pub(crate) fn open_weights(recipe: &Recipe, observer: &mut dyn Observer) -> Result<Pretrained> {
     let backbone = recipe.backbone.as_deref();
     let mut pretrained = match recipe.weights.as_deref() {
         Some("random") => {
@@ -365,7 +301,7 @@ fn check_embedded(pretrained: &Pretrained, backbone: Option<&str>) -> Result<()>
     })
 }
 
-fn untrained_head<T: Task>(task: &T, recipe: &Recipe, pretrained: &Pretrained) -> Result<Parameters> {
+pub(crate) fn untrained_head<T: Task>(task: &T, recipe: &Recipe, pretrained: &Pretrained) -> Result<Parameters> {
     let frozen = FrozenBackbone::new(pretrained, &pretrained.parameters)?;
     let layout = frozen.layout(frozen.stage_count(), recipe.head.pool);
     Ok(Parameters::initialize(&task.head_parameters(&recipe.head, layout), recipe.seed))
@@ -392,27 +328,6 @@ fn score<T: Task>(
     Ok(Some(task.metrics(recipe, part, &evaluate(&model, source.as_ref(), depth, 64)?)))
 }
 
-fn is_open(pretrained: &Pretrained, name: &str, depth: usize) -> bool {
-    match name.strip_prefix("backbone.") {
-        Some(name) => pretrained.spec.stage_of(name).is_some_and(|stage| stage >= depth),
-        None => true,
-    }
-}
-
-/// Rate of a parameter relative to the head's: each stage learns slower than the one after it.
-fn relative_rate(pretrained: &Pretrained, phase: &Phase, name: &str) -> f64 {
-    let stage = name.strip_prefix("backbone.").and_then(|name| pretrained.spec.stage_of(name));
-    let distance = stage.map_or(0, |stage| pretrained.spec.stages.len() - stage);
-    phase.stage_decay.powi(distance as i32)
-}
-
-fn shares(wall: Duration, times: Times) -> (f64, f64) {
-    let work = (times.decode + times.extract).as_secs_f64().max(f64::MIN_POSITIVE);
-    let wall = wall.as_secs_f64();
-    let decode = wall * times.decode.as_secs_f64() / work;
-    if times == Times::default() { (0.0, 0.0) } else { (decode, wall - decode) }
-}
-
 fn data_digest<T: Task>(task: &T) -> String {
     let parts: Vec<[u8; 32]> = Part::ALL
         .iter()
@@ -429,40 +344,4 @@ pub(crate) fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
         reason: format!("{threads} threads could not be started: {error}"),
         help: "set --threads to a smaller number".to_owned(),
     })
-}
-
-/// Where the state of an unfinished run lies: a folder beside the bundle.
-struct RunFolder {
-    folder: PathBuf,
-    run: String,
-}
-
-impl RunFolder {
-    fn new(out: &Path, recipe: &Recipe, pretrained: &Pretrained, data: &str) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for text in [recipe.to_toml().as_str(), pretrained.digest().as_str(), data, env!("CARGO_PKG_VERSION")] {
-            hasher.update(&(text.len() as u64).to_le_bytes());
-            hasher.update(text.as_bytes());
-        }
-        let mut folder = out.as_os_str().to_owned();
-        folder.push(".run");
-        Self { folder: folder.into(), run: hasher.finalize().to_hex().to_string() }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.join("state.safetensors")
-    }
-
-    fn read(&self) -> Result<Option<TrainingState>> {
-        TrainingState::read(&self.file(), &self.run)
-    }
-
-    fn write(&self, state: &TrainingState) -> Result<()> {
-        state.write(&self.file(), &self.run)
-    }
-
-    /// The bundle is there; a state that cannot be removed does no harm.
-    fn remove(&self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
 }

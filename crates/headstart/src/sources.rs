@@ -112,29 +112,10 @@ impl<'a, T: Task> Sources<'a, T> {
     fn set(&self, part: Part, view: u32) -> FeatureSet<'a> {
         let (task, recipe, frozen, depth) = (self.task, self.recipe, self.frozen, self.depth);
         let preprocess = &self.pretrained.conventions.preprocess;
-        let all_stages = depth == frozen.stage_count();
-        let digests = task.digests(part);
-        let view_key = match view {
-            0 => ViewKey::Plain,
-            number => ViewKey::Augmented { number, seed: recipe.seed, augmentation: &recipe.augmentation },
-        };
-        let key = CacheKey {
-            backbone: self.pretrained.spec.name,
-            variant: self.pretrained.variant.name,
-            weights: &frozen_parameters(self.pretrained, self.backbone, depth).digest(),
-            conventions: &self.pretrained.conventions,
-            depth,
-            pool: all_stages.then_some(recipe.head.pool),
-            view: view_key,
-            precision: recipe.feature_precision,
-            arithmetic: frozen.arithmetic(),
-            examples: &examples_digest(&digests),
-            instruction_set: instruction_set(),
-        };
         let pool = recipe.head.pool;
         FeatureSet {
-            folder: self.cache.features().join(key.digest()),
-            examples: digests.len(),
+            folder: self.folder(part, view, false),
+            examples: task.digests(part).len(),
             layout: self.layout(),
             precision: recipe.feature_precision,
             compute: Box::new(move |example| {
@@ -145,6 +126,52 @@ impl<'a, T: Task> Sources<'a, T> {
                 Ok((frozen.forward(&input, 1, depth, pool, 1)?, decode))
             }),
         }
+    }
+
+    /// Averages after every stage of the plain training pictures, side by side, from one pass over them.
+    pub(crate) fn taps(&self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<(CachedSource, Times)> {
+        let (task, recipe, frozen) = (self.task, self.recipe, self.frozen);
+        let preprocess = &self.pretrained.conventions.preprocess;
+        let width = frozen.stage_shapes().iter().map(|shape| shape.channels).sum();
+        let sets = [FeatureSet {
+            folder: self.folder(Part::Train, 0, true),
+            examples: task.digests(Part::Train).len(),
+            layout: FeatureLayout::Vector { width },
+            precision: recipe.feature_precision,
+            compute: Box::new(move |example| {
+                let start = Instant::now();
+                let input = task.input(Part::Train, example, preprocess, plain(recipe))?;
+                let decode = start.elapsed();
+                Ok((frozen.taps(&input)?, decode))
+            }),
+        }];
+        let times = extract::extract(&sets, &extract::all_shards(&sets), stop, observer)?;
+        Ok((CachedSource::open(&sets)?, times))
+    }
+
+    /// Where the features of a part in a view lie.
+    fn folder(&self, part: Part, view: u32, taps: bool) -> std::path::PathBuf {
+        let (task, recipe, frozen, depth) = (self.task, self.recipe, self.frozen, self.depth);
+        let all_stages = depth == frozen.stage_count();
+        let view_key = match view {
+            0 => ViewKey::Plain,
+            number => ViewKey::Augmented { number, seed: recipe.seed, augmentation: &recipe.augmentation },
+        };
+        let key = CacheKey {
+            backbone: self.pretrained.spec.name,
+            variant: self.pretrained.variant.name,
+            weights: &frozen_parameters(self.pretrained, self.backbone, depth).digest(),
+            conventions: &self.pretrained.conventions,
+            depth,
+            pool: (all_stages && !taps).then_some(recipe.head.pool),
+            taps,
+            view: view_key,
+            precision: recipe.feature_precision,
+            arithmetic: frozen.arithmetic(),
+            examples: &examples_digest(&task.digests(part)),
+            instruction_set: instruction_set(),
+        };
+        self.cache.features().join(key.digest())
     }
 
     /// Preprocessed pictures, decoded at every reading.

@@ -7,6 +7,7 @@ pub(crate) mod export;
 pub(crate) mod extract;
 pub(crate) mod inspect;
 pub(crate) mod list;
+pub(crate) mod lr_find;
 pub(crate) mod predict;
 pub(crate) mod recipe;
 pub(crate) mod shell;

@@ -9,6 +9,8 @@ use crate::report::Result;
 
 /// Rate of stages that were pretrained: a tenth of the head's keeps what they know.
 const FINE_TUNE_RATE: f64 = 1e-4;
+/// Highest rate, decay a stage and most epochs of what `--freeze auto` opens: deep cuts need a gentle slope to the input.
+const AUTO: (f64, f64, usize) = (3e-4, 0.9, 16);
 /// Stages that learn when nobody says where to cut.
 const OPEN_STAGES: usize = 2;
 
@@ -65,6 +67,7 @@ pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
         Some(OptimizerName::Sgd) => recipe.optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 1e-4 },
         None => {}
     }
+    recipe.budget = options.budget.as_deref().map(str::parse).transpose()?.or(recipe.budget);
     set_phases(&mut recipe, options);
     Ok(recipe)
 }
@@ -78,13 +81,39 @@ fn preset(options: &RecipeOptions) -> Recipe {
         recipe.early_stopping = Some(10);
         recipe.phases[0].epochs = 40;
     }
+    // Open stages learn a few hundred photos by heart; other views of them and softened targets are what holds against it.
+    if is_auto(options) {
+        recipe.views = 8;
+        recipe.label_smoothing = 0.1;
+        recipe.phases[0].epochs = 40;
+    }
     recipe
+}
+
+fn is_auto(options: &RecipeOptions) -> bool {
+    options.freeze.as_deref() == Some("auto")
 }
 
 fn set_phases(recipe: &mut Recipe, options: &RecipeOptions) {
     let from_scratch = recipe.weights.as_deref() == Some("random");
     let typed_freeze = options.freeze.as_ref().map(|text| Freeze::from(text.clone()));
-    if let Some(epochs) = options.fine_tune {
+    if is_auto(options) {
+        let head = Phase {
+            freeze: Freeze::Backbone,
+            epochs: options.epochs.unwrap_or(recipe.phases[0].epochs),
+            ..recipe.phases[0].clone()
+        };
+        let (learning_rate, stage_decay, epochs) = AUTO;
+        let open = Phase {
+            freeze: Freeze::Auto,
+            epochs: options.fine_tune.unwrap_or(epochs),
+            learning_rate,
+            schedule: Schedule::Cosine,
+            stage_decay,
+            norm: NormStatistics::Fixed,
+        };
+        recipe.phases = vec![head, open];
+    } else if let Some(epochs) = options.fine_tune {
         let head = Phase { epochs: options.epochs.unwrap_or(recipe.phases[0].epochs), ..recipe.phases[0].clone() };
         let open = Phase {
             freeze: typed_freeze.unwrap_or(Freeze::AllBut(OPEN_STAGES)),

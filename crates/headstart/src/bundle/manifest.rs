@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::backbones::Conventions;
+use crate::depth::Choice;
 use crate::recipe::Recipe;
 use crate::tasks::image_classification::metrics::ClassificationMetrics;
 use crate::train::observer::Epoch;
@@ -28,6 +29,9 @@ pub struct Manifest {
     pub backbone: BundledBackbone,
     /// The run that made it.
     pub recipe: Recipe,
+    /// How `freeze = "auto"` was decided, if the run was asked that; `recipe` holds what it came down to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<Choice>,
     /// Digest of the data: of every example's bytes and of the split.
     pub data_digest: String,
     /// Numbers of examples.

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::features::FeatureLayout;
 use crate::model::Head;
 use crate::parameters::{ParameterSpec, Parameters};
+use crate::rate_finder::{RangeTest, RateCurve};
 use crate::recipe::{HeadRecipe, Recipe};
 use crate::run::{Report, RunOptions};
 use crate::train::observer::Observer;
@@ -28,6 +29,8 @@ pub struct TaskSpec {
     pub run: fn(&Recipe, &RunOptions, &mut dyn Observer) -> Result<Report>,
     /// Computes one part of the feature shards of a recipe: part `index` of `count`.
     pub extract: fn(&Recipe, &RunOptions, usize, usize, &mut dyn Observer) -> Result<crate::run::Extracted>,
+    /// Tests ranges of learning rates on every phase of a recipe.
+    pub find_rates: fn(&Recipe, &RunOptions, &RangeTest, &mut dyn Observer) -> Result<Vec<RateCurve>>,
 }
 
 impl std::fmt::Debug for TaskSpec {
@@ -103,6 +106,11 @@ pub trait Task: Sized + Sync {
 
     /// Digest of each example of a part, in order: what the example is, not where it lies.
     fn digests(&self, part: Part) -> Vec<[u8; 32]>;
+
+    /// Class of each example of a part, where the task gives an example one class.
+    fn classes(&self, _part: Part) -> Option<Vec<usize>> {
+        None
+    }
 
     /// Number of examples that could not be read.
     fn skipped_count(&self) -> usize;

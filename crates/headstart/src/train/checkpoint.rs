@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::observer::Epoch;
 use crate::bundle::arrays;
+use crate::depth::Choice;
 use crate::error::{Error, Result};
 use crate::parameters::Parameters;
 use crate::publish::publish;
@@ -40,6 +41,8 @@ pub(crate) struct TrainingState {
     /// Sums of the epoch under way.
     pub(crate) running: Score,
     pub(crate) history: Vec<Epoch>,
+    /// What was tried so far for an automatic phase.
+    pub(crate) choice: Option<Choice>,
 }
 
 /// The part of the state that is not arrays. Floats are kept as bits: text would round them.
@@ -52,6 +55,8 @@ struct Header {
     since_best: usize,
     running: ScoreBits,
     history: Vec<EpochBits>,
+    /// JSON numbers are written and read to the last bit (`float_roundtrip`).
+    choice: Option<Choice>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -77,6 +82,7 @@ impl TrainingState {
             since_best: 0,
             running: Score::EMPTY,
             history: Vec::new(),
+            choice: None,
         }
     }
 
@@ -90,6 +96,7 @@ impl TrainingState {
             since_best: self.since_best,
             running: self.running.into(),
             history: self.history.iter().map(EpochBits::from).collect(),
+            choice: self.choice.clone(),
         };
         let header = serde_json::to_string(&header).expect("plain numbers and strings");
         let mut all = self.model.with_prefix("model.");
@@ -128,6 +135,7 @@ impl TrainingState {
             since_best: header.since_best,
             running: header.running.into(),
             history: header.history.iter().map(Epoch::from).collect(),
+            choice: header.choice,
         }))
     }
 }

@@ -4,8 +4,10 @@ pub(crate) mod checkpoint;
 mod cpu_adam;
 pub(crate) mod evaluate;
 pub(crate) mod fit;
+pub(crate) mod hold_out;
 pub mod observer;
 pub(crate) mod optimizer;
+pub mod rate_finder;
 
 use crate::error::Result;
 use crate::features::FeatureLayout;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::depth::{Choice, Trial};
 use crate::run::Report;
 
 /// Something that happened, as plain data.
@@ -84,6 +85,10 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// One candidate of an automatic phase was tried.
+    Trial(Trial),
+    /// An automatic phase is decided.
+    Choice(Box<Choice>),
     /// The run is over.
     Report(Box<Report>),
 }

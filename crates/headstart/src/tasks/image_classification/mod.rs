@@ -19,6 +19,7 @@ use super::{Part, Score, Task, TaskSpec, View};
 use crate::error::Result;
 use crate::features::FeatureLayout;
 use crate::parameters::{ParameterSpec, Parameters};
+use crate::rate_finder::find_rates_task;
 use crate::recipe::{HeadRecipe, Output, Recipe};
 use crate::run::{self, RunOptions};
 use crate::train::observer::Observer;
@@ -30,6 +31,7 @@ pub(crate) static SPEC: TaskSpec = TaskSpec {
     recognizes: |path| layouts::LAYOUTS.iter().any(|layout| (layout.recognizes)(path)),
     run: run::run_task::<ImageClassification>,
     extract: run::extract_task::<ImageClassification>,
+    find_rates: find_rates_task::<ImageClassification>,
 };
 
 /// An image folder opened for classification.
@@ -63,6 +65,10 @@ impl Task for ImageClassification {
 
     fn digests(&self, part: Part) -> Vec<[u8; 32]> {
         self.examples.digests(part)
+    }
+
+    fn classes(&self, part: Part) -> Option<Vec<usize>> {
+        Some(self.examples.labels(part).to_vec())
     }
 
     fn skipped_count(&self) -> usize {

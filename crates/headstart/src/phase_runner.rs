@@ -1,0 +1,190 @@
+//! One phase of a run: extract what is frozen, fit what is not, go on from the best.
+
+use std::time::{Duration, Instant};
+
+use burn::tensor::{Device, Tensor};
+
+use crate::cache::extract::Times;
+use crate::error::{Error, Result};
+use crate::load::Pretrained;
+use crate::model::{FrozenBackbone, Model, frozen_depth, trainable};
+use crate::parameters::Parameters;
+use crate::recipe::{Phase, Recipe};
+use crate::run::{RunOptions, Seconds};
+use crate::run_folder::RunFolder;
+use crate::sources::Sources;
+use crate::tasks::{Part, Score, Task};
+use crate::train::checkpoint::{Position, TrainingState};
+use crate::train::fit::{Objective, PhaseContext};
+use crate::train::hold_out::{HoldOut, Subset};
+use crate::train::observer::{Event, Observer};
+
+/// What all phases of a run share.
+pub(crate) struct PhaseRunner<'a, T: Task> {
+    pub(crate) task: &'a T,
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) options: &'a RunOptions,
+    pub(crate) pretrained: &'a Pretrained,
+    pub(crate) run: &'a RunFolder,
+    /// The head before any training, under `head.`.
+    pub(crate) untrained: &'a Parameters,
+}
+
+/// What is done with an opened phase.
+type Body<'a, T, R> =
+    dyn FnMut(&PhaseContext<'_>, Model<<T as Task>::Head>, &mut TrainingState, &mut dyn Observer) -> Result<R> + 'a;
+
+/// One phase, as far as opening it goes.
+pub(crate) struct Opening<'a> {
+    /// From 0.
+    pub(crate) index: usize,
+    pub(crate) phase: &'a Phase,
+    /// Learn from a part of the training examples and score on the others, instead of on the validation examples.
+    pub(crate) hold_out: Option<&'a HoldOut>,
+    /// Writes the state where a later run finds it.
+    pub(crate) save: &'a dyn Fn(&TrainingState) -> Result<()>,
+}
+
+impl<T: Task> PhaseRunner<'_, T> {
+    /// Runs a phase to its end and leaves its best weights in `state`.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] after the state was saved; [`Error::Diverged`].
+    pub(crate) fn run(
+        &self,
+        index: usize,
+        phase: &Phase,
+        state: &mut TrainingState,
+        seconds: &mut Seconds,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let save = |state: &TrainingState| self.run.write(state);
+        self.fit(&Opening { index, phase, hold_out: None, save: &save }, state, seconds, observer)
+    }
+
+    /// [`Self::run`] on whatever examples, saving wherever `opening` says.
+    pub(crate) fn fit(
+        &self,
+        opening: &Opening<'_>,
+        state: &mut TrainingState,
+        seconds: &mut Seconds,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        self.open(opening, state, seconds, observer, &mut |context, model, state, observer| match context
+            .fit(model, state, observer)
+        {
+            Err(Error::Interrupted { .. }) => Err(Error::Interrupted { checkpoint: Some(self.run.folder.clone()) }),
+            other => {
+                context.remember(&other?, state);
+                Ok(())
+            }
+        })?;
+        if self.recipe.keep_best && state.best_score.is_some() {
+            state.model = state.best.clone();
+        }
+        state.position = Position { phase: opening.index + 1, epoch: 0, step: 0 };
+        (state.optimizer, state.optimizer_steps, state.since_best) = (Parameters::default(), 0, 0);
+        Ok(())
+    }
+
+    /// Extracts what is frozen, builds what learns, and hands both to `body`.
+    pub(crate) fn open<R>(
+        &self,
+        opening: &Opening<'_>,
+        state: &mut TrainingState,
+        seconds: &mut Seconds,
+        observer: &mut dyn Observer,
+        body: &mut Body<'_, T, R>,
+    ) -> Result<R> {
+        let Self { task, recipe, options, pretrained, .. } = *self;
+        let &Opening { index, phase, hold_out, save } = opening;
+        let depth = frozen_depth(pretrained, &phase.freeze)?;
+        let stages = pretrained.spec.stages.len();
+        let mut backbone = pretrained.parameters.clone();
+        backbone.extend(state.model.strip_prefix("backbone."));
+
+        let frozen = FrozenBackbone::with_arithmetic(pretrained, &backbone, recipe.arithmetic)?;
+        let sources =
+            Sources { task, recipe, pretrained, backbone: &backbone, frozen: &frozen, depth, cache: &options.cache };
+        let device = Device::default().autodiff();
+        let model = Model {
+            backbone: if depth < stages { Some(trainable(pretrained, &backbone, &device)?) } else { None },
+            head: task.load_head(&recipe.head, &state.model.strip_prefix("head."), &device)?,
+        };
+        let is_open = |name: &str| is_open(pretrained, name, depth);
+        observer.event(&Event::Phase {
+            phase: index + 1,
+            phases: recipe.phases.len(),
+            freeze: phase.freeze.clone().into(),
+            epochs: phase.epochs,
+            learning: sources.learning(&model, &is_open),
+            cached: sources.finished_examples(),
+        });
+
+        let clock = Instant::now();
+        let (train, validation, times) = sources.open(&options.stop, observer)?;
+        let (decode, extract) = shares(clock.elapsed(), times);
+        seconds.decode += decode;
+        seconds.extract += extract;
+
+        let clock = Instant::now();
+        let scored = if hold_out.is_some() { Part::Train } else { Part::Validation };
+        let loss = |outputs: Tensor<2>, examples: &[usize]| match hold_out {
+            Some(hold_out) => task.loss(recipe, outputs, &hold_out.learned(examples)),
+            None => task.loss(recipe, outputs, examples),
+        };
+        let train_score = |examples: &[usize], outputs: &[f32]| match hold_out {
+            Some(hold_out) => task.score(recipe, Part::Train, &hold_out.learned(examples), outputs),
+            None => task.score(recipe, Part::Train, examples, outputs),
+        };
+        let validation_score = |examples: &[usize], outputs: &[f32]| -> Score {
+            match hold_out {
+                Some(hold_out) => task.score(recipe, scored, &hold_out.held(examples), outputs),
+                None => task.score(recipe, scored, examples, outputs),
+            }
+        };
+        let parts = hold_out.map(|hold_out| {
+            (Subset::new(train.as_ref(), &hold_out.learned), Subset::new(train.as_ref(), &hold_out.held))
+        });
+        let context = PhaseContext {
+            recipe,
+            index,
+            phase,
+            depth,
+            relative_rate: &|name| relative_rate(pretrained, phase, name),
+            is_open: &is_open,
+            train: parts.as_ref().map_or(train.as_ref(), |(learned, _)| learned),
+            validation: match &parts {
+                Some((_, held)) => Some(held),
+                None => validation.as_deref(),
+            },
+            objective: Objective { loss: &loss, train_score: &train_score, validation_score: &validation_score },
+            stop: &options.stop,
+            save,
+        };
+        let result = body(&context, model, state, observer);
+        seconds.fit += clock.elapsed().as_secs_f64();
+        result
+    }
+}
+
+fn is_open(pretrained: &Pretrained, name: &str, depth: usize) -> bool {
+    match name.strip_prefix("backbone.") {
+        Some(name) => pretrained.spec.stage_of(name).is_some_and(|stage| stage >= depth),
+        None => true,
+    }
+}
+
+/// Rate of a parameter relative to the head's: each stage learns slower than the one after it.
+fn relative_rate(pretrained: &Pretrained, phase: &Phase, name: &str) -> f64 {
+    let stage = name.strip_prefix("backbone.").and_then(|name| pretrained.spec.stage_of(name));
+    let distance = stage.map_or(0, |stage| pretrained.spec.stages.len() - stage);
+    phase.stage_decay.powi(distance as i32)
+}
+
+fn shares(wall: Duration, times: Times) -> (f64, f64) {
+    let work = (times.decode + times.extract).as_secs_f64().max(f64::MIN_POSITIVE);
+    let wall = wall.as_secs_f64();
+    let decode = wall * times.decode.as_secs_f64() / work;
+    if times == Times::default() { (0.0, 0.0) } else { (decode, wall - decode) }
+}
