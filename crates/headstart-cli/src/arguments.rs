@@ -63,10 +63,11 @@ pub(crate) struct RecipeOptions {
     /// Task; found from the data when left out
     #[arg(long, value_name = "NAME")]
     pub(crate) task: Option<String>,
-    /// Architecture, such as mobilenet_v2 or mobilenet_v2:0.5; found from the weights when left out
+    /// Architecture, such as mobilenet_v2 or mobilenet_v2:0.5; found from the weights when given,
+    /// fetched from its default repository when not
     #[arg(long, value_name = "NAME")]
     pub(crate) backbone: Option<String>,
-    /// A weight file, a bundle, `embedded` (default) or `random`
+    /// A weight file, a bundle, hf:ORGANIZATION/NAME[@REVISION][:FILE], `embedded` (default) or `random`
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<String>,
     /// Side of the input in pixels; that of the weights when left out
@@ -96,6 +97,9 @@ pub(crate) struct RecipeOptions {
     /// Examples a step
     #[arg(long, value_name = "N")]
     pub(crate) batch: Option<usize>,
+    /// Steps that count as an epoch; the data goes round (default: all of it once)
+    #[arg(long, value_name = "N")]
+    pub(crate) steps_per_epoch: Option<usize>,
     /// Learning rate
     #[arg(long, value_name = "RATE")]
     pub(crate) lr: Option<f64>,

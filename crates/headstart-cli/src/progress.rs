@@ -47,6 +47,10 @@ impl Display {
         if !terminal::is_interactive() {
             if self.spoken.elapsed() > Duration::from_secs(5) && done < total {
                 self.spoken = Instant::now();
+                let (done, total) = match stage {
+                    Work::Download => (tables::bytes(done as u64), tables::bytes(total as u64)),
+                    _ => (done.to_string(), total.to_string()),
+                };
                 terminal::error_line(&format!("{} {done} of {total}", verb(stage)));
             }
             return;
@@ -54,8 +58,11 @@ impl Display {
         if self.bar.as_ref().is_none_or(|(current, bar)| *current != stage || bar.length() != Some(total as u64)) {
             self.clear();
             let bar = ProgressBar::new(total as u64);
-            let style = ProgressStyle::with_template("{msg:12} {bar:32} {pos}/{len}  {per_sec}  ETA {eta}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            let template = match stage {
+                Work::Download => "{msg:12} {bar:32} {bytes}/{total_bytes}  {bytes_per_sec}  ETA {eta}",
+                _ => "{msg:12} {bar:32} {pos}/{len}  {per_sec}  ETA {eta}",
+            };
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.set_style(style);
             bar.set_message(verb(stage));
             self.bar = Some((stage, bar));
@@ -160,6 +167,7 @@ impl Observer for Display {
 
 fn verb(stage: Work) -> &'static str {
     match stage {
+        Work::Download => "fetching",
         Work::Scan => "reading",
         Work::Extract => "extracting",
         Work::Fit => "training",

@@ -32,6 +32,8 @@ impl Desk {
             .args(arguments)
             .current_dir(self.folder.path())
             .env("HEADSTART_CACHE", self.path("cache"))
+            .env("HF_HOME", self.path("hugging_face"))
+            .env("HF_HUB_OFFLINE", "1")
             .env("NO_COLOR", "1")
             .env("COLUMNS", "100");
         command
@@ -367,7 +369,7 @@ fn mistakes_in_what_was_typed_are_answered_with_what_exists() {
     let desk = Desk::new(2);
     assert!(desk.fail(&["train", "leaves", "--freeze", "stage9"]).contains("stage7"));
     assert!(desk.fail(&["train", "leaves", "--backbone", "mobilnet_v2"]).contains("did you mean `mobilenet_v2`"));
-    assert!(desk.fail(&["train", "leaves", "--backbone", "mobilenet_v2:1.0"]).contains("--weights FILE"));
+    assert!(desk.fail(&["train", "leaves", "--backbone", "mobilenet_v2:0.75"]).contains("--weights FILE"));
     assert!(desk.fail(&["train", "leaves", "--head", "conv"]).contains("mlp:256"));
     assert!(desk.fail(&["train", "leaves", "--val", "1.5"]).contains("between 0 and 1"));
     assert!(desk.fail(&["train", "nowhere"]).contains("nowhere"));

@@ -111,6 +111,16 @@ fn links_out_of_the_folder_are_refused_and_links_in_it_are_not() {
     assert_eq!(opened_and_read(folder.path()).unwrap(), 8);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_model_of_links_into_a_cache_is_read_where_manifest_and_shards_lie_together() {
+    let cache = model(&manifest("\"shard\"", ONE), &[("blob", &[0; 8])]);
+    let snapshot = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(cache.path().join("model.json"), snapshot.path().join("model.json")).unwrap();
+    std::os::unix::fs::symlink(cache.path().join("blob"), snapshot.path().join("shard")).unwrap();
+    assert_eq!(opened_and_read(&snapshot.path().join("model.json")).unwrap(), 8);
+}
+
 #[test]
 fn shards_may_lie_in_a_folder_beside_the_manifest() {
     let folder = model(&manifest("\"./deep/shard\"", ONE), &[]);

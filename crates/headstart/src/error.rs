@@ -22,6 +22,10 @@ pub enum Error {
     /// A frozen network was asked for an impossible shape.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// Weights of a Hugging Face repository could not be had.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(headstart_hub::HubError),
     /// The operating system refused a file operation.
     #[error("cannot {action} `{path}`: {source}")]
     Io {
@@ -150,6 +154,16 @@ pub enum Error {
     },
 }
 
+#[cfg(feature = "hub")]
+impl From<headstart_hub::HubError> for Error {
+    fn from(error: headstart_hub::HubError) -> Self {
+        match error {
+            headstart_hub::HubError::Stopped { .. } => Self::Interrupted { checkpoint: None },
+            error => Self::Hub(error),
+        }
+    }
+}
+
 impl Error {
     /// What the reader can do next.
     pub fn help(&self) -> Option<String> {
@@ -192,6 +206,8 @@ impl Error {
             Self::Shard { .. } => "`headstart cache clear` removes cached features; they are computed again".to_owned(),
             Self::Weights(error) => return error.help(),
             Self::Data(error) => return error.help(),
+            #[cfg(feature = "hub")]
+            Self::Hub(error) => return error.help(),
             Self::Kernel(KernelError::Unavailable { .. }) => {
                 "leave out --bf16 (arithmetic = \"bf16\" in the recipe): f32 runs everywhere".to_owned()
             }

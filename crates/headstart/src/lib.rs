@@ -12,6 +12,7 @@ pub mod embedded;
 mod error;
 pub mod evaluation;
 pub mod features;
+mod hub;
 pub mod load;
 pub mod measure;
 pub mod model;

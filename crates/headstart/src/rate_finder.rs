@@ -45,7 +45,7 @@ pub(crate) fn find_rates_task<T: Task>(
         });
     }
     run::thread_pool(options.threads)?.install(|| {
-        let pretrained = run::open_weights(recipe, observer)?;
+        let pretrained = run::open_weights(recipe, &options.stop, observer)?;
         let task = T::open(recipe, options, observer)?;
         let untrained = run::untrained_head(&task, recipe, &pretrained)?.with_prefix("head.");
         let run = RunFolder::new(Path::new(""), recipe, &pretrained, "");

@@ -22,7 +22,8 @@ pub struct Recipe {
     pub task: Option<String>,
     /// Architecture, `name` or `name:variant`; found from the weights when absent.
     pub backbone: Option<String>,
-    /// A weight file, a bundle, `embedded` or `random`; the embedded backbone when absent.
+    /// A weight file, a bundle, a Hugging Face file `hf:ORGANIZATION/NAME[@REVISION][:FILE]`, `embedded` or `random`. When
+    /// absent, the default repository of `backbone`, and the embedded backbone when that is absent too.
     pub weights: Option<String>,
     /// Side of the input in pixels; that of the weights when absent.
     pub input_size: Option<u32>,
@@ -34,6 +35,8 @@ pub struct Recipe {
     pub seed: u64,
     /// Examples a step.
     pub batch: usize,
+    /// Steps that count as an epoch; the data goes round in an order drawn anew for each round. All data once when absent.
+    pub steps_per_epoch: Option<usize>,
     /// What is put on the backbone.
     pub head: HeadRecipe,
     /// Softened targets: this much probability is spread over all classes.
@@ -76,6 +79,7 @@ impl Default for Recipe {
             test: 0.0,
             seed: 0,
             batch: 32,
+            steps_per_epoch: None,
             head: HeadRecipe::default(),
             label_smoothing: 0.0,
             class_weights: ClassWeights::None,
@@ -404,6 +408,10 @@ impl Recipe {
         }
         if self.batch == 0 {
             return fail("batch is 0".to_owned(), "set --batch 32");
+        }
+        if let Some(steps) = self.steps_per_epoch.filter(|steps| !(1..=1_000_000_000).contains(steps)) {
+            let reason = format!("{steps} steps per epoch are not between 1 and 1000000000");
+            return fail(reason, "set --steps-per-epoch 10, or leave it out for all the data");
         }
         if self.views == 0 || self.views > 64 {
             return fail(format!("{} views are not between 1 and 64", self.views), "set views = 4");

@@ -16,6 +16,7 @@ use crate::cache::{CacheFolder, key::examples_digest};
 use crate::depth;
 use crate::embedded;
 use crate::error::{Error, Result};
+use crate::hub;
 use crate::load::{self, Pretrained};
 use crate::model::{FrozenBackbone, Model, frozen_depth};
 use crate::parameters::Parameters;
@@ -139,7 +140,7 @@ pub(crate) fn run_task<T: Task>(recipe: &Recipe, options: &RunOptions, observer:
 fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut dyn Observer) -> Result<Report> {
     let started = Instant::now();
     let mut seconds = Seconds::default();
-    let pretrained = open_weights(recipe, observer)?;
+    let pretrained = open_weights(recipe, &options.stop, observer)?;
     for phase in &recipe.phases {
         frozen_depth(&pretrained, &phase.freeze)?; // a misspelt stage is told before any work
     }
@@ -228,7 +229,7 @@ pub(crate) fn extract_task<T: Task>(
         });
     }
     thread_pool(options.threads)?.install(|| {
-        let pretrained = open_weights(recipe, observer)?;
+        let pretrained = open_weights(recipe, &options.stop, observer)?;
         let task = T::open(recipe, options, observer)?;
         let freeze = recipe.phases.first().map_or(Freeze::Backbone, |phase| phase.freeze.clone());
         let depth = frozen_depth(&pretrained, &freeze)?;
@@ -253,16 +254,20 @@ pub(crate) fn extract_task<T: Task>(
 }
 
 /// The weights that a recipe asks for, at the input size that it asks for.
-pub(crate) fn open_weights(recipe: &Recipe, observer: &mut dyn Observer) -> Result<Pretrained> {
+pub(crate) fn open_weights(recipe: &Recipe, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Pretrained> {
     let backbone = recipe.backbone.as_deref();
     let mut pretrained = match recipe.weights.as_deref() {
         Some("random") => {
             let (spec, variant) = crate::backbones::find(backbone.unwrap_or("mobilenet_v2:0.35"))?;
             Pretrained::random(spec, variant.unwrap_or(&spec.variants[0]), recipe.seed)
         }
+        Some(reference) if reference.starts_with(hub::PREFIX) => hub::open(reference, backbone, stop, observer)?,
+        None if let Some(name) = backbone => hub::open_by_name(name, stop, observer)?,
         None | Some(embedded::NAME) => {
             let pretrained = embedded::load()?;
-            check_embedded(&pretrained, backbone)?;
+            if let Some((spec, variant)) = backbone.map(crate::backbones::find).transpose()? {
+                hub::check_embedded(&pretrained, spec, variant)?;
+            }
             pretrained
         }
         Some(path) => load::load(Path::new(path), backbone)?,
@@ -283,22 +288,6 @@ pub(crate) fn open_weights(recipe: &Recipe, observer: &mut dyn Observer) -> Resu
         input_size: pretrained.conventions.preprocess.width,
     });
     Ok(pretrained)
-}
-
-/// A backbone asked for by name without weights must be the embedded one.
-fn check_embedded(pretrained: &Pretrained, backbone: Option<&str>) -> Result<()> {
-    let Some(name) = backbone else { return Ok(()) };
-    let (spec, variant) = crate::backbones::find(name)?;
-    if spec.name == pretrained.spec.name && variant.is_none_or(|variant| variant == pretrained.variant) {
-        return Ok(());
-    }
-    Err(Error::Recipe {
-        reason: format!(
-            "no weights were given for `{name}`; the embedded ones are {}:{}",
-            pretrained.spec.name, pretrained.variant.name
-        ),
-        help: "give a weight file with --weights FILE, or --weights random to train from scratch".to_owned(),
-    })
 }
 
 pub(crate) fn untrained_head<T: Task>(task: &T, recipe: &Recipe, pretrained: &Pretrained) -> Result<Parameters> {

@@ -45,6 +45,7 @@ fn rooms_do_not_know_what_they_must_not_know() {
     assert_silent("crates/headstart-kernels/src", &["burn", "mobilenet", "std::fs"]);
     assert_silent("crates/headstart-weights/src", &["burn", "mobilenet", "headstart_data"]);
     assert_silent("crates/headstart-data/src", &["burn", "mobilenet", "headstart_weights", "backbone"]);
+    assert_silent("crates/headstart-hub/src", &["burn", "mobilenet", "headstart_weights", "headstart_data"]);
     assert_silent("crates/headstart/src/backbones", &["tasks::"]);
     assert_silent("crates/headstart/src/tasks", &["mobilenet", "backbones::"]);
     assert_silent("crates/headstart/src/train", &["image_classification", "println!", "headstart_data"]);

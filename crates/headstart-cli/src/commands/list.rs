@@ -2,6 +2,7 @@
 
 use comfy_table::{Table, presets};
 use headstart::backbones::BACKBONES;
+use headstart::backbones::published::Published;
 use headstart::bundle::export::EXPORTS;
 use headstart::data::layouts::LAYOUTS;
 use headstart::tasks::TASKS;
@@ -24,18 +25,30 @@ pub(crate) fn run(options: &List) -> Result {
             }
         }
         Listed::Backbones => {
-            table.set_header(["backbone", "variant", "values", "input", "families", "paper"]);
+            table.set_header([
+                "backbone",
+                "variant",
+                "values",
+                "input",
+                "families",
+                "default repository",
+                "licence",
+                "paper",
+            ]);
             for spec in BACKBONES {
                 let families: Vec<&str> = spec.families.iter().map(|family| family.family).collect();
                 for variant in spec.variants {
                     let values: usize =
                         (spec.parameters)(variant).iter().map(|spec| spec.shape.iter().product::<usize>()).sum();
+                    let published = Published::find(spec, Some(variant));
                     table.add_row([
                         spec.name.to_owned(),
                         variant.name.to_owned(),
                         tables::count(values),
                         format!("{} px", spec.input_size),
                         families.join(", "),
+                        published.map_or_else(String::new, |row| row.repository.to_owned()),
+                        published.map_or_else(String::new, |row| row.licence.to_owned()),
                         spec.paper.to_owned(),
                     ]);
                 }

@@ -43,6 +43,7 @@ pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
         None => {}
     }
     recipe.batch = options.batch.unwrap_or(recipe.batch);
+    recipe.steps_per_epoch = options.steps_per_epoch.or(recipe.steps_per_epoch);
     recipe.seed = options.seed.unwrap_or(recipe.seed);
     recipe.views = options.views.unwrap_or(recipe.views);
     recipe.test = options.test.unwrap_or(recipe.test);

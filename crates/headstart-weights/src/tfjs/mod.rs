@@ -228,7 +228,7 @@ fn find(path: &Path) -> Result<(PathBuf, Vec<u8>, Place), WeightsError> {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
         _ => PathBuf::from("."),
     };
-    Ok((manifest, json, Place::Folder(folder)))
+    Ok((manifest.clone(), json, Place::Folder { folder, manifest }))
 }
 
 impl Checkpoint for Model {

@@ -11,7 +11,10 @@ use crate::zip_member::{self, Archive};
 
 /// Where the parts of a model lie.
 pub(super) enum Place {
-    Folder(PathBuf),
+    Folder {
+        folder: PathBuf,
+        manifest: PathBuf,
+    },
     /// The archive and the folder in it, with its slash.
     Zip(Box<Archive>, String),
 }
@@ -38,13 +41,15 @@ impl Place {
             return Err(outside());
         }
         match self {
-            Self::Folder(folder) => {
+            Self::Folder { folder, manifest } => {
                 let failed = |shard: &Path, source| WeightsError::Io { path: shard.to_owned(), source };
                 let shard = folder.join(name);
                 // Links are followed first, so that one out of the folder does not pass for a file in it.
                 let home = folder.canonicalize().map_err(|source| failed(folder, source))?;
                 let real = shard.canonicalize().map_err(|source| failed(&shard, source))?;
-                if !real.starts_with(&home) {
+                // In a cache of blobs both are links: the shard lies beside the manifest where the manifest really lies.
+                let beside = manifest.canonicalize().is_ok_and(|manifest| manifest.parent() == real.parent());
+                if !real.starts_with(&home) && !beside {
                     return Err(outside());
                 }
                 let metadata = std::fs::metadata(&real).map_err(|source| failed(&shard, source))?;

@@ -3,6 +3,7 @@
 pub mod inception_v3;
 pub mod mobilenet_v1;
 pub mod mobilenet_v2;
+pub mod published;
 pub mod resnet;
 pub mod vgg16;
 

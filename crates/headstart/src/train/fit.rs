@@ -48,6 +48,13 @@ pub(crate) struct PhaseContext<'a> {
     pub(crate) save: &'a dyn Fn(&TrainingState) -> Result<()>,
 }
 
+/// The order of the examples in one round, kept while it lasts.
+#[derive(Default)]
+struct Order {
+    pass: Option<usize>,
+    examples: Vec<usize>,
+}
+
 /// Shortest time between two saved states: head-only epochs last milliseconds, and a state is megabytes.
 const SAVE_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -65,18 +72,21 @@ impl PhaseContext<'_> {
         let device = Device::default().autodiff();
         let mut stepper = Stepper::new(self.recipe.optimizer, self.recipe.gradient_clip);
         stepper.restore(&state.optimizer, state.optimizer_steps, &device.clone().inner());
-        let steps = self.train.len().div_ceil(self.recipe.batch);
+        // Batches of one round through the data; an epoch may be shorter or longer than that.
+        let round = self.train.len().div_ceil(self.recipe.batch);
+        let steps = self.recipe.steps_per_epoch.filter(|_| round > 0).unwrap_or(round);
         let mut saved = Instant::now();
         while state.position.epoch < self.phase.epochs {
             let epoch = state.position.epoch;
-            let order = Stream::new(self.recipe.seed, "order", &[self.index as u64, epoch as u64])
-                .permutation(self.train.len());
+            let mut order = Order::default();
             let mut shown = Instant::now();
             let mut rate = self.phase.learning_rate;
-            for (step, examples) in order.chunks(self.recipe.batch).enumerate().skip(state.position.step) {
+            for step in state.position.step..steps {
+                let (pass, batch) = ((epoch * steps + step) / round, (epoch * steps + step) % round);
+                let examples = self.batch(&mut order, pass, batch);
                 rate = self.phase.learning_rate
                     * self.phase.schedule.factor(epoch * steps + step, self.phase.epochs * steps);
-                let features = self.train.read(examples, epoch)?;
+                let features = self.train.read(examples, pass)?;
                 let features = self.train.layout().tensor(features, examples.len(), &device);
                 let counters = [self.index as u64, epoch as u64, step as u64];
                 let mut noise = Stream::new(self.recipe.seed, "dropout", &counters);
@@ -115,6 +125,16 @@ impl PhaseContext<'_> {
         }
         release_buffers();
         Ok(model)
+    }
+
+    /// Batch number `batch` of round `pass` through the training examples.
+    fn batch<'o>(&self, order: &'o mut Order, pass: usize, batch: usize) -> &'o [usize] {
+        if order.pass != Some(pass) {
+            let mut stream = Stream::new(self.recipe.seed, "order", &[self.index as u64, pass as u64]);
+            *order = Order { pass: Some(pass), examples: stream.permutation(self.train.len()) };
+        }
+        let start = batch * self.recipe.batch;
+        &order.examples[start..(start + self.recipe.batch).min(order.examples.len())]
     }
 
     /// Validates, compares with the best epoch, tells the observer and moves on to the next epoch.

@@ -97,6 +97,8 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Work {
+    /// Fetching weights; units are bytes.
+    Download,
     /// Reading every file once: is it whole, is it a copy of another?
     Scan,
     /// Running the frozen stages.

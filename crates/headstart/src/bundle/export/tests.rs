@@ -77,6 +77,7 @@ impl Example {
                 licence: Some("MIT".to_owned()),
             },
             recipe: Recipe { head: recipe, ..Recipe::default() },
+            choice: None,
             data_digest: String::new(),
             examples: Examples { train: 0, validation: 0, test: 0, skipped: 0 },
             scores: Scores { validation: None, test: None },
