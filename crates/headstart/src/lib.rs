@@ -11,6 +11,7 @@ pub mod embedded;
 mod error;
 pub mod evaluation;
 pub mod features;
+pub mod labels;
 pub mod load;
 pub mod measure;
 pub mod model;

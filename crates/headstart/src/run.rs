@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::manifest::{BundledBackbone, Examples, FORMAT, Manifest, Scores};
+use crate::bundle::manifest::{BundledBackbone, CLASSIFIER, Examples, FORMAT, Manifest, Scores};
 use crate::bundle::write::write;
 use crate::cache::extract::{self, Times};
 use crate::cache::{CacheFolder, key::examples_digest};
 use crate::embedded;
 use crate::error::{Error, Result};
+use crate::labels;
 use crate::load::{self, Pretrained};
 use crate::model::{FrozenBackbone, Model, frozen_depth, trainable};
+use crate::name_map::{Classifier, no_classifier};
 use crate::parameters::Parameters;
 use crate::recipe::{Freeze, Phase, Recipe};
 use crate::sources::Sources;
@@ -134,18 +136,21 @@ pub(crate) fn run_task<T: Task>(recipe: &Recipe, options: &RunOptions, observer:
 fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut dyn Observer) -> Result<Report> {
     let started = Instant::now();
     let mut seconds = Seconds::default();
-    let pretrained = open_weights(recipe, observer)?;
+    let mut pretrained = open_weights(recipe, observer)?;
+    let (recipe, original) = with_classifier(recipe, &mut pretrained)?;
+    let recipe = &recipe;
     for phase in &recipe.phases {
         frozen_depth(&pretrained, &phase.freeze)?; // a misspelt stage is told before any work
     }
-    let task = T::open(recipe, options, observer)?;
+    let task = open_task::<T>(recipe, original.as_ref(), options, observer)?;
     seconds.scan = started.elapsed().as_secs_f64();
 
     let data_digest = data_digest(&task);
-    let run = RunFolder::new(&options.out, recipe, &pretrained, &data_digest);
+    let weights_digest = weights_digest(&pretrained, original.as_ref());
+    let run = RunFolder::new(&options.out, recipe, &weights_digest, &data_digest);
     let mut state = match options.resume.then(|| run.read()).transpose()?.flatten() {
         Some(state) => state,
-        None => TrainingState::new(untrained_head(&task, recipe, &pretrained)?.with_prefix("head.")),
+        None => TrainingState::new(first_head(&task, recipe, &pretrained, original)?.with_prefix("head.")),
     };
     for (index, phase) in recipe.phases.iter().enumerate().skip(state.position.phase) {
         run_phase(&task, recipe, options, &pretrained, index, phase, &run, &mut state, &mut seconds, observer)?;
@@ -176,8 +181,9 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
             variant: pretrained.variant.name.to_owned(),
             conventions: pretrained.conventions.clone(),
             source: pretrained.source.clone(),
-            pretrained_digest: pretrained.digest(),
+            pretrained_digest: weights_digest,
             licence: pretrained.licence.clone(),
+            classifier: pretrained.classifier.as_ref().map(|classifier| classifier.pool),
         },
         recipe: recipe.clone(),
         data_digest,
@@ -185,6 +191,9 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
         scores: scores.clone(),
         history: state.history.clone(),
     };
+    if let Some(classifier) = &pretrained.classifier {
+        backbone.extend(classifier.parameters.with_prefix(CLASSIFIER));
+    }
     write(&options.out, &manifest, &backbone, &head)?;
     run.remove();
 
@@ -292,8 +301,10 @@ pub(crate) fn extract_task<T: Task>(
         });
     }
     thread_pool(options.threads)?.install(|| {
-        let pretrained = open_weights(recipe, observer)?;
-        let task = T::open(recipe, options, observer)?;
+        let mut pretrained = open_weights(recipe, observer)?;
+        let (recipe, original) = with_classifier(recipe, &mut pretrained)?;
+        let recipe = &recipe;
+        let task = open_task::<T>(recipe, original.as_ref(), options, observer)?;
         let freeze = recipe.phases.first().map_or(Freeze::Backbone, |phase| phase.freeze.clone());
         let depth = frozen_depth(&pretrained, &freeze)?;
         let backbone = &pretrained.parameters;
@@ -349,6 +360,56 @@ fn open_weights(recipe: &Recipe, observer: &mut dyn Observer) -> Result<Pretrain
     Ok(pretrained)
 }
 
+/// The published classifier, where the recipe asks for it: as the head to begin with, which decides the head's pooling and
+/// hidden layers, or as a part of the frozen network.
+fn with_classifier(recipe: &Recipe, pretrained: &mut Pretrained) -> Result<(Recipe, Option<Classifier>)> {
+    let mut recipe = recipe.clone();
+    if !recipe.head.needs_classifier() {
+        return Ok((recipe, None));
+    }
+    let classifier = match recipe.weights.as_deref() {
+        None | Some(embedded::NAME | "random") => {
+            let reason = "it was made without one; name a weight file with --weights FILE".to_owned();
+            return Err(no_classifier(Path::new(&pretrained.source), reason));
+        }
+        Some(path) => load::load_classifier(Path::new(path), recipe.backbone.as_deref())?,
+    };
+    if recipe.head.original {
+        recipe.head.pool = classifier.pool;
+        recipe.head.hidden.clone_from(&classifier.hidden);
+        return Ok((recipe, Some(classifier)));
+    }
+    pretrained.classifier = Some(classifier);
+    Ok((recipe, None))
+}
+
+/// The data set; under a published classifier its folders are called like the classifier's labels.
+fn open_task<T: Task>(
+    recipe: &Recipe,
+    original: Option<&Classifier>,
+    options: &RunOptions,
+    observer: &mut dyn Observer,
+) -> Result<T> {
+    let Some(original) = original else { return T::open(recipe, options, observer) };
+    let labels = match (&original.labels, &recipe.labels) {
+        (Some(labels), None) => labels.clone(),
+        (_, file) => labels::of_outputs(original.classes, file.as_deref())?,
+    };
+    let mut task = T::open(recipe, options, observer)?;
+    task.adopt_labels(labels)?;
+    Ok(task)
+}
+
+fn weights_digest(pretrained: &Pretrained, original: Option<&Classifier>) -> String {
+    match original {
+        None => pretrained.digest(),
+        Some(original) => {
+            let both = pretrained.digest() + &original.parameters.digest();
+            blake3::hash(both.as_bytes()).to_hex().to_string()
+        }
+    }
+}
+
 /// A backbone asked for by name without weights must be the embedded one.
 fn check_embedded(pretrained: &Pretrained, backbone: Option<&str>) -> Result<()> {
     let Some(name) = backbone else { return Ok(()) };
@@ -365,8 +426,18 @@ fn check_embedded(pretrained: &Pretrained, backbone: Option<&str>) -> Result<()>
     })
 }
 
-fn untrained_head<T: Task>(task: &T, recipe: &Recipe, pretrained: &Pretrained) -> Result<Parameters> {
+/// The head before any training: the published one, or random values.
+fn first_head<T: Task>(
+    task: &T,
+    recipe: &Recipe,
+    pretrained: &Pretrained,
+    original: Option<Classifier>,
+) -> Result<Parameters> {
     let frozen = FrozenBackbone::new(pretrained, &pretrained.parameters)?;
+    if let Some(original) = original {
+        frozen.check_classifier(&original, pretrained.spec.input_size)?;
+        return Ok(original.parameters);
+    }
     let layout = frozen.layout(frozen.stage_count(), recipe.head.pool);
     Ok(Parameters::initialize(&task.head_parameters(&recipe.head, layout), recipe.seed))
 }
@@ -438,9 +509,9 @@ struct RunFolder {
 }
 
 impl RunFolder {
-    fn new(out: &Path, recipe: &Recipe, pretrained: &Pretrained, data: &str) -> Self {
+    fn new(out: &Path, recipe: &Recipe, weights: &str, data: &str) -> Self {
         let mut hasher = blake3::Hasher::new();
-        for text in [recipe.to_toml().as_str(), pretrained.digest().as_str(), data, env!("CARGO_PKG_VERSION")] {
+        for text in [recipe.to_toml().as_str(), weights, data, env!("CARGO_PKG_VERSION")] {
             hasher.update(&(text.len() as u64).to_le_bytes());
             hasher.update(text.as_bytes());
         }

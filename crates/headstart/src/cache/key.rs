@@ -21,6 +21,9 @@ pub(crate) struct CacheKey<'a> {
     pub(crate) depth: usize,
     /// The part of the head without weights, if all stages are frozen.
     pub(crate) pool: Option<Pool>,
+    /// Of the published classifier, where its outputs are the features.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) classifier: Option<&'a str>,
     pub(crate) view: ViewKey<'a>,
     pub(crate) precision: Precision,
     pub(crate) arithmetic: Arithmetic,
@@ -88,6 +91,7 @@ mod tests {
             conventions: &at_224,
             depth: 9,
             pool: Some(Pool::Average),
+            classifier: None,
             view: ViewKey::Plain,
             precision: Precision::F32,
             arithmetic: Arithmetic::F32,
@@ -103,6 +107,7 @@ mod tests {
             CacheKey { conventions: &at_96, ..key.clone() },
             CacheKey { depth: 8, ..key.clone() },
             CacheKey { pool: Some(Pool::Flatten), ..key.clone() },
+            CacheKey { classifier: Some("c"), ..key.clone() },
             CacheKey { view: augmented(1, 0), ..key.clone() },
             CacheKey { view: augmented(2, 0), ..key.clone() },
             CacheKey { view: augmented(1, 1), ..key.clone() },
