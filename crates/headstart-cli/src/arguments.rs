@@ -54,8 +54,8 @@ pub(crate) struct Output {
 /// What decides the result of a run; everything has a sensible default.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct RecipeOptions {
-    /// A folder with a folder of photos for each class, or with train/ and val/ folders of such
-    #[arg(value_name = "DATA", required_unless_present = "recipe")]
+    /// A folder with a folder of photos for each class, or with train/ and val/ folders of such; --head original needs none
+    #[arg(value_name = "DATA", required_unless_present_any = ["recipe", "head"])]
     pub(crate) data: Option<PathBuf>,
     /// Start from this recipe; the other options change it
     #[arg(long, value_name = "FILE")]
@@ -73,9 +73,12 @@ pub(crate) struct RecipeOptions {
     /// Side of the input in pixels; that of the weights when left out
     #[arg(long, value_name = "PIXELS")]
     pub(crate) size: Option<u32>,
-    /// linear, mlp:256, mlp:512,128, or one of these after flatten+
+    /// linear, mlp:256, mlp:512,128, or one of these after flatten+ or original+; original is the published classifier
     #[arg(long)]
     pub(crate) head: Option<String>,
+    /// With --head original: names of its outputs, a line each (default: those of ImageNet)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
     /// Dropout in the head
     #[arg(long, value_name = "RATE")]
     pub(crate) dropout: Option<f32>,

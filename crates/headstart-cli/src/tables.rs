@@ -43,17 +43,18 @@ pub(crate) fn headline(name: &str, metrics: &ClassificationMetrics) -> String {
 /// Precision, recall and confusion of each class.
 pub(crate) fn classes(metrics: &ClassificationMetrics, labels: &[String]) -> String {
     // Wider confusions do not fit a terminal; `--json` has them whole.
-    let shows_confusion = labels.len() <= 8;
+    let shows_confusion = metrics.per_class.len() <= 8;
+    let name = |row: usize| labels[metrics.label_of(row)].as_str();
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     let mut header: Vec<String> = ["class", "precision", "recall", "F1", "photos"].map(String::from).to_vec();
     if shows_confusion {
-        header.extend(labels.iter().map(|label| format!("→ {}", shorten(label, 10))));
+        header.extend((0..metrics.per_class.len()).map(|row| format!("→ {}", shorten(name(row), 10))));
     }
     table.set_header(header);
     for (index, class) in metrics.per_class.iter().enumerate() {
         let mut row = vec![
-            shorten(&labels[index], 24),
+            shorten(name(index), 24),
             format!("{:.3}", class.precision),
             format!("{:.3}", class.recall),
             format!("{:.3}", class.f1),

@@ -64,6 +64,29 @@ pub enum Error {
         /// First missing or misshapen array.
         detail: String,
     },
+    /// A checkpoint was asked for its published classifier and holds none.
+    #[error("checkpoint `{path}` holds no published classifier: {reason}")]
+    NoClassifier {
+        /// The weight file.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// A class is none of a published network's labels, or several.
+    #[error("class `{name}` {}", match .candidates.len() {
+        0 => format!("is none of the network's {labels} labels"),
+        count => format!("is {count} of the network's {labels} labels"),
+    })]
+    Label {
+        /// The class, as its folder is called.
+        name: String,
+        /// Number of labels.
+        labels: usize,
+        /// What each of several meanings would be called without doubt.
+        candidates: Vec<String>,
+        /// The closest label.
+        nearest: Option<String>,
+    },
     /// A recipe says something that cannot be done.
     #[error("recipe: {reason}")]
     Recipe {
@@ -177,6 +200,18 @@ impl Error {
                     "`headstart inspect {}` lists its arrays; `headstart list backbones` says what fits",
                     path.display()
                 )
+            }
+            Self::NoClassifier { .. } => {
+                "it may have been saved without its top: take a file with it, or --head linear for a new \
+                                          head; `headstart inspect` says whether a file has one"
+                    .to_owned()
+            }
+            Self::Label { candidates, .. } if !candidates.is_empty() => {
+                format!("call the folder {}", candidates.join(" or "))
+            }
+            Self::Label { nearest, .. } => {
+                let near = nearest.as_ref().map(|near| format!("the nearest is `{near}`; ")).unwrap_or_default();
+                format!("{near}a folder is called like a label, one of its synonyms or, for ImageNet, its WordNet id")
             }
             Self::Recipe { help, .. } => help.clone(),
             Self::Diverged { learning_rate, .. } => format!(

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::Bundle;
 use crate::bundle::predict::Unreadable;
 use crate::error::{Error, Result};
+use crate::labels;
 use crate::tasks::image_classification::metrics::ClassificationMetrics;
 
 /// Scores of a bundle on a data set.
@@ -17,7 +18,7 @@ use crate::tasks::image_classification::metrics::ClassificationMetrics;
 pub struct Evaluation {
     /// All metrics.
     pub metrics: ClassificationMetrics,
-    /// Class names in the order of the metrics.
+    /// Class names in the order of the bundle's outputs.
     pub labels: Vec<String>,
     /// Photos that were scored.
     pub examples: usize,
@@ -37,10 +38,14 @@ pub fn evaluate(
 ) -> Result<Evaluation> {
     let listing = layouts::open(data)?;
     let labels = &bundle.manifest().labels;
+    let is_original = bundle.manifest().recipe.head.original;
     let label_of: Vec<usize> = listing
         .classes
         .iter()
         .map(|class| {
+            if is_original {
+                return labels::find(labels, class);
+            }
             labels.iter().position(|known| known == class).ok_or_else(|| Error::UnknownName {
                 kind: "class of the bundle",
                 name: class.clone(),
@@ -88,5 +93,6 @@ pub fn evaluate(
     }
     let metrics = ClassificationMetrics::from_probabilities(&probabilities, &truth, labels.len())
         .expect("softmax of finite outputs, one row a label");
+    let metrics = if is_original { metrics.of_seen_classes() } else { metrics };
     Ok(Evaluation { metrics, labels: labels.clone(), examples: truth.len(), skipped })
 }

@@ -1,5 +1,6 @@
 //! Weights from Hugging Face repositories: those that a reference names, and those that a backbone's name alone means.
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use crate::backbones::published::{PUBLISHED, Published};
@@ -14,7 +15,7 @@ use crate::train::observer::{Event, Observer};
 /// What a reference to a repository begins with.
 pub(crate) const PREFIX: &str = "hf:";
 
-/// The weights that `reference` names; `stop` ends a download between two pieces.
+/// The weights that `reference` names and the file that they lie in; `stop` ends a download between two pieces.
 ///
 /// # Errors
 /// [`Error::Hub`] when they cannot be had; of [`crate::load::load`].
@@ -24,7 +25,7 @@ pub(crate) fn open(
     backbone: Option<&str>,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
-) -> Result<Pretrained> {
+) -> Result<(Pretrained, PathBuf)> {
     use headstart_hub::{Reference, Settings, Step, fetch};
 
     let reference: Reference = reference.parse()?;
@@ -46,7 +47,7 @@ pub(crate) fn open(
     pretrained.source = format!("{} {}", fetched.pinned, fetched.digest);
     let row = Published::of_repository(reference.repository());
     pretrained.licence = pretrained.licence.or_else(|| row.map(|row| row.licence.to_owned()));
-    Ok(pretrained)
+    Ok((pretrained, fetched.path))
 }
 
 /// This build has no network.
@@ -59,7 +60,7 @@ pub(crate) fn open(
     _backbone: Option<&str>,
     _stop: &AtomicBool,
     _observer: &mut dyn Observer,
-) -> Result<Pretrained> {
+) -> Result<(Pretrained, PathBuf)> {
     Err(Error::Recipe {
         reason: format!("`{reference}` cannot be fetched: this program was built without the feature `hub`"),
         help: "fetch the file yourself and give it with --weights FILE".to_owned(),
@@ -72,13 +73,17 @@ pub(crate) fn open(
 ///
 /// # Errors
 /// [`Error::Recipe`] for variants that nobody publishes; [`Error::Hub`] when the repository answers, but not with weights.
-pub(crate) fn open_by_name(name: &str, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Pretrained> {
+pub(crate) fn open_by_name(
+    name: &str,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<(Pretrained, Option<PathBuf>)> {
     let (spec, variant) = backbones::find(name)?;
     let row = Published::find(spec, variant).filter(|_| cfg!(feature = "hub"));
     let Some(row) = row else {
         let pretrained = embedded::load()?;
         check_embedded(&pretrained, spec, variant)?;
-        return Ok(pretrained);
+        return Ok((pretrained, None));
     };
     let revision = row.revision.map(|revision| format!("@{revision}")).unwrap_or_default();
     let reference = format!("{PREFIX}{}{revision}:{}", row.repository, row.file);
@@ -88,9 +93,9 @@ pub(crate) fn open_by_name(name: &str, stop: &AtomicBool, observer: &mut dyn Obs
             let (spec, variant) = (embedded.spec.name, embedded.variant.name);
             let message = format!("{error}; the embedded {spec}:{variant} serves instead of {}", row.name());
             observer.event(&Event::Note { message });
-            Ok(embedded)
+            Ok((embedded, None))
         }
-        other => other,
+        other => other.map(|(pretrained, file)| (pretrained, Some(file))),
     }
 }
 

@@ -7,7 +7,7 @@ use headstart_weights::{self as weights, ArrayInfo, Checkpoint};
 
 use crate::backbones::{self, BACKBONES, BackboneSpec, Conventions, Variant};
 use crate::error::{Error, Result};
-use crate::name_map::Fit;
+use crate::name_map::{Classifier, Fit, no_classifier};
 use crate::nn::Padding;
 use crate::parameters::Parameters;
 
@@ -35,12 +35,21 @@ pub struct Pretrained {
     pub licence: Option<String>,
     /// Arrays of the file that were not needed.
     pub unused: Vec<String>,
+    /// The published classifier, where a head learns on its outputs.
+    pub classifier: Option<Classifier>,
 }
 
 impl Pretrained {
     /// BLAKE3 of the arrays.
     pub fn digest(&self) -> String {
-        self.parameters.digest()
+        match &self.classifier {
+            None => self.parameters.digest(),
+            Some(classifier) => {
+                let mut all = self.parameters.clone();
+                all.extend(classifier.parameters.with_prefix("classifier."));
+                all.digest()
+            }
+        }
     }
 
     /// Sets the input to `size` × `size` pixels.
@@ -75,6 +84,7 @@ impl Pretrained {
             source: "random".to_owned(),
             licence: None,
             unused: Vec::new(),
+            classifier: None,
         }
     }
 }
@@ -110,22 +120,7 @@ pub fn load(path: &Path, backbone: Option<&str>) -> Result<Pretrained> {
 /// # Errors
 /// See [`load`].
 pub fn load_checkpoint(checkpoint: &dyn Checkpoint, backbone: Option<&str>, source: String) -> Result<Pretrained> {
-    let wanted = backbone.map(backbones::find).transpose()?;
-    let mut fits = fits(checkpoint.arrays());
-    if let Some((spec, variant)) = wanted {
-        fits.retain(|fit| fit.spec.name == spec.name && variant.is_none_or(|variant| fit.variant == variant));
-    }
-    let path = || PathBuf::from(checkpoint.path());
-    let fit = match fits.into_iter().next() {
-        Some(fit) if fit.is_complete() => fit,
-        best => {
-            let detail = best.map_or_else(|| "no family applies".to_owned(), |fit| fit.first_error());
-            return Err(match backbone {
-                Some(backbone) => Error::Misfit { path: path(), backbone: backbone.to_owned(), detail },
-                None => Error::NoBackbone { path: path(), nearest: format!("nearest: {detail}") },
-            });
-        }
-    };
+    let fit = complete_fit(checkpoint, backbone)?;
     let metadata = checkpoint.metadata();
     let said = |key: &str| metadata.get(key).map(String::as_str);
     let number = |key: &str| said(key).and_then(|text| text.parse::<f64>().ok());
@@ -134,6 +129,7 @@ pub fn load_checkpoint(checkpoint: &dyn Checkpoint, backbone: Option<&str>, sour
     // A file may state conventions that its names cannot tell.
     match said("padding") {
         Some("tensorflow") => conventions.padding = Padding::Tensorflow,
+        Some("bottom_right") => conventions.padding = Padding::BottomRight,
         Some("symmetric") => conventions.padding = Padding::Symmetric,
         _ => {}
     }
@@ -151,7 +147,45 @@ pub fn load_checkpoint(checkpoint: &dyn Checkpoint, backbone: Option<&str>, sour
         source,
         licence: said("license").or(said("licence")).map(str::to_owned),
         unused: fit.unused,
+        classifier: None,
     })
+}
+
+/// Loads the published classifier of a weight file, or the head of a bundle that is one.
+///
+/// # Errors
+/// As [`load`]; [`Error::NoClassifier`].
+pub fn load_classifier(path: &Path, backbone: Option<&str>) -> Result<Classifier> {
+    if let Some(classifier) = crate::bundle::read::classifier(path)? {
+        return Ok(classifier);
+    }
+    let checkpoint = weights::open(path)?;
+    let fit = complete_fit(checkpoint.as_ref(), backbone)?;
+    let channels = (fit.spec.channels)(fit.variant);
+    match &fit.classifier {
+        Some(found) => found.read(checkpoint.as_ref(), channels),
+        None => Err(no_classifier(path, fit.expected_classifier())),
+    }
+}
+
+/// The best fit of a checkpoint, which must lack nothing.
+fn complete_fit(checkpoint: &dyn Checkpoint, backbone: Option<&str>) -> Result<Fit> {
+    let wanted = backbone.map(backbones::find).transpose()?;
+    let mut fits = fits(checkpoint.arrays());
+    if let Some((spec, variant)) = wanted {
+        fits.retain(|fit| fit.spec.name == spec.name && variant.is_none_or(|variant| fit.variant == variant));
+    }
+    let path = || PathBuf::from(checkpoint.path());
+    match fits.into_iter().next() {
+        Some(fit) if fit.is_complete() => Ok(fit),
+        best => {
+            let detail = best.map_or_else(|| "no family applies".to_owned(), |fit| fit.first_error());
+            Err(match backbone {
+                Some(backbone) => Error::Misfit { path: path(), backbone: backbone.to_owned(), detail },
+                None => Error::NoBackbone { path: path(), nearest: format!("nearest: {detail}") },
+            })
+        }
+    }
 }
 
 fn file_name(path: &Path) -> String {

@@ -2,12 +2,13 @@
 
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor};
-use headstart_kernels::{Layer, Network, Precision, Shape};
+use headstart_kernels::{Activation, Conv2d, Conv2dSpec, Layer, Network, Padding, PaddingRule, Precision, Shape};
 
 use crate::backbones::{Backbone, map_layout};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::features::{FeatureLayout, Features};
 use crate::load::Pretrained;
+use crate::name_map::Classifier;
 use crate::nn::NormStatistics;
 use crate::parameters::Parameters;
 use crate::random::Stream;
@@ -51,6 +52,15 @@ pub struct FrozenBackbone {
     ends: Vec<usize>,
     input: Shape,
     arithmetic: Arithmetic,
+    /// The published classifier, where a head learns on its outputs.
+    logits: Option<Logits>,
+}
+
+/// A published classifier as layers: a dense layer is a convolution that sees the whole map.
+#[derive(Debug)]
+struct Logits {
+    network: Network,
+    pool: Pool,
 }
 
 impl FrozenBackbone {
@@ -82,7 +92,14 @@ impl FrozenBackbone {
             Arithmetic::F32 => Precision::F32,
             Arithmetic::Bf16 => Precision::Bf16,
         };
-        Ok(Self { network: Network::with_precision(input, layers, precision)?, ends, input, arithmetic })
+        let network = Network::with_precision(input, layers, precision)?;
+        let mut frozen = Self { network, ends, input, arithmetic, logits: None };
+        if let Some(classifier) = &pretrained.classifier {
+            let map = frozen.check_classifier(classifier, pretrained.spec.input_size)?;
+            let network = Network::with_precision(map, dense_layers(classifier, map)?, precision)?;
+            frozen.logits = Some(Logits { network, pool: classifier.pool });
+        }
+        Ok(frozen)
     }
 
     /// Number of stages.
@@ -92,6 +109,9 @@ impl FrozenBackbone {
 
     /// Layout after `depth` stages, condensed by `pool` if those are all.
     pub fn layout(&self, depth: usize, pool: Pool) -> FeatureLayout {
+        if let Some(logits) = self.logits(depth, pool) {
+            return FeatureLayout::Vector { width: logits.network.shape_after(logits.network.layer_count()).channels };
+        }
         let shape = self.network.shape_after(self.layer_end(depth, pool));
         if depth < self.stage_count() {
             return map_layout(shape);
@@ -107,6 +127,13 @@ impl FrozenBackbone {
     /// # Errors
     /// [`crate::Error::Kernel`] when `input` has another length.
     pub fn forward(&self, input: &[f32], batch: usize, depth: usize, pool: Pool, threads: usize) -> Result<Vec<f32>> {
+        if let Some(logits) = self.logits(depth, pool) {
+            let features = self.forward(input, batch, depth, logits.pool, threads)?;
+            let layers = logits.network.layer_count();
+            let mut output = vec![0.0; batch * logits.network.shape_after(layers).channels];
+            logits.network.forward(0..layers, &features, batch, &mut output, threads)?;
+            return Ok(output);
+        }
         let end = self.layer_end(depth, pool);
         if end == 0 {
             return Ok(input.to_vec());
@@ -152,6 +179,29 @@ impl FrozenBackbone {
         self.arithmetic
     }
 
+    /// The map that a published classifier takes, if it does take what this input size gives.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] naming the size that it was published for.
+    pub(crate) fn check_classifier(&self, classifier: &Classifier, published: u32) -> Result<Shape> {
+        let map = self.network.shape_after(self.layer_end(self.stage_count(), classifier.pool));
+        let Shape { height, width, channels } = map;
+        if classifier.inputs() == height * width * channels {
+            return Ok(map);
+        }
+        let positions = classifier.inputs() / channels.max(1);
+        Err(Error::Recipe {
+            reason: format!(
+                "the published classifier takes {positions} positions of {channels} channels, this input gives {height} × {width}"
+            ),
+            help: format!("leave out --size: the network was published for {published} pixels"),
+        })
+    }
+
+    fn logits(&self, depth: usize, pool: Pool) -> Option<&Logits> {
+        self.logits.as_ref().filter(|_| pool == Pool::Logits && depth == self.stage_count())
+    }
+
     fn layer_end(&self, depth: usize, pool: Pool) -> usize {
         match depth {
             0 => 0,
@@ -159,6 +209,28 @@ impl FrozenBackbone {
             depth => self.ends[depth - 1],
         }
     }
+}
+
+/// The layers of a classifier on maps of one shape: ReLU behind each but the last.
+fn dense_layers(classifier: &Classifier, map: Shape) -> Result<Vec<Layer>> {
+    let mut shape = map;
+    let mut layers = Vec::new();
+    for name in classifier.layers() {
+        let weight = classifier.parameters.find(&format!("{name}.weight"))?;
+        let bias = &classifier.parameters.find(&format!("{name}.bias"))?.values;
+        let spec = Conv2dSpec {
+            in_channels: shape.channels,
+            out_channels: bias.len(),
+            kernel: [shape.height, shape.width],
+            stride: [1; 2],
+            dilation: [1; 2],
+            padding: PaddingRule::Explicit(Padding::default()),
+            activation: if name == "output" { Activation::Identity } else { Activation::Relu },
+        };
+        layers.push(Conv2d::new(spec, &weight.values, bias)?.into());
+        shape = Shape { height: 1, width: 1, channels: bias.len() };
+    }
+    Ok(layers)
 }
 
 /// How many stages are frozen.

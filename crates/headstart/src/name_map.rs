@@ -10,9 +10,12 @@ use crate::error::{Result, nearest};
 use crate::nn::Padding;
 use crate::parameters::{Parameter, Parameters};
 
+mod classifier;
 mod keras;
 mod layout;
 
+pub(crate) use classifier::no_classifier;
+pub use classifier::{Classifier, ClassifierNames, DenseOrder, FoundClassifier};
 pub use layout::Layout;
 
 /// A family of checkpoints: who publishes it, under which names, with which conventions.
@@ -30,6 +33,8 @@ pub struct NameMap {
     pub entries: fn(&Variant) -> Vec<Entry>,
     /// Parts of names of arrays that a backbone does not need: the original classifier, counters.
     pub ignore: &'static [&'static str],
+    /// The original classifier, under each of the names that it was published with; the first that is there counts.
+    pub classifiers: &'static [ClassifierNames],
     /// How the family's convolutions pad.
     pub padding: Padding,
     /// Epsilon of the family's batch normalization.
@@ -88,9 +93,8 @@ impl Entry {
 
     /// Convolution and batch normalization as Keras names them; ours as a prefix.
     pub(crate) fn keras_conv_norm(conv: &str, norm: &str, ours: &str, is_depthwise: bool) -> Vec<Self> {
-        let (kernel, layout) =
-            if is_depthwise { ("depthwise_kernel", Layout::KerasDepthwise) } else { ("kernel", Layout::KerasConv) };
-        let mut entries = vec![Self::with_layout(format!("{conv}/{kernel}"), format!("{ours}.weight"), layout)];
+        let layout = if is_depthwise { Layout::KerasDepthwise } else { Layout::KerasConv };
+        let mut entries = vec![Self::with_layout(format!("{conv}/kernel"), format!("{ours}.weight"), layout)];
         let names = [("gamma", "gamma"), ("beta", "beta"), ("moving_mean", "mean"), ("moving_variance", "variance")];
         for (theirs, name) in names {
             entries.push(Self::new(format!("{norm}/{theirs}"), format!("{ours}.norm.{name}")));
@@ -118,6 +122,8 @@ pub struct Fit {
     pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
     /// Arrays of the checkpoint that nothing asked for.
     pub unused: Vec<String>,
+    /// The published classifier, if the checkpoint holds it.
+    pub classifier: Option<FoundClassifier>,
 }
 
 impl Fit {
@@ -145,6 +151,7 @@ impl Fit {
             missing: Vec::new(),
             misshapen: Vec::new(),
             unused: Vec::new(),
+            classifier: None,
         };
         let mut used = BTreeSet::new();
         for entry in &entries {
@@ -170,6 +177,10 @@ impl Fit {
             let bare = name.strip_prefix(&fit.prefix).unwrap_or(name);
             *near = nearest(bare, &names).map(str::to_owned);
         }
+        // A classifier may stand beside a backbone that is a model of its own.
+        let of_classifier =
+            |name: &str| found.get(format!("{}{name}", fit.prefix).as_str()).or_else(|| found.get(name)).copied();
+        fit.classifier = family.classifiers.iter().find_map(|names| FoundClassifier::of(names, of_classifier));
         fit.unused = arrays
             .iter()
             .filter(|array| !used.contains(array.name.as_str()))
@@ -199,6 +210,14 @@ impl Fit {
             Some((name, Some(near))) => format!("{candidate} needs `{name}`; the nearest array is `{near}`"),
             Some((name, None)) => format!("{candidate} needs `{name}`, which is not there"),
             None => format!("{candidate} fits"),
+        }
+    }
+
+    /// What the family's published classifier would be called, in words.
+    pub(crate) fn expected_classifier(&self) -> String {
+        match self.family.classifiers.iter().filter_map(|names| names.layers.first()).next() {
+            Some((weight, _)) => format!("it has no `{weight}` as {} has", self.family.origin),
+            None => format!("none is known for {}", self.family.origin),
         }
     }
 

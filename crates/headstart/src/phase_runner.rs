@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::load::Pretrained;
 use crate::model::{FrozenBackbone, Model, frozen_depth, trainable};
 use crate::parameters::Parameters;
-use crate::recipe::{Phase, Recipe};
+use crate::recipe::{Freeze, Phase, Recipe};
 use crate::run::{RunOptions, Seconds};
 use crate::run_folder::RunFolder;
 use crate::sources::Sources;
@@ -115,7 +115,7 @@ impl<T: Task> PhaseRunner<'_, T> {
         observer.event(&Event::Phase {
             phase: index + 1,
             phases: recipe.phases.len(),
-            freeze: phase.freeze.clone().into(),
+            freeze: frozen_name(pretrained, depth),
             epochs: phase.epochs,
             learning: sources.learning(&model, &is_open),
             cached: sources.finished_examples(),
@@ -165,6 +165,16 @@ impl<T: Task> PhaseRunner<'_, T> {
         let result = body(&context, model, state, observer);
         seconds.fit += clock.elapsed().as_secs_f64();
         result
+    }
+}
+
+/// What a cut comes down to: `all`, `none` or the last frozen stage.
+fn frozen_name(pretrained: &Pretrained, depth: usize) -> String {
+    let stages = pretrained.spec.stages;
+    match depth.checked_sub(1).map(|last| stages[last].name) {
+        None => Freeze::Nothing.into(),
+        Some(_) if depth == stages.len() => Freeze::Backbone.into(),
+        Some(stage) => stage.to_owned(),
     }
 }
 

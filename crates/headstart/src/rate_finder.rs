@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::opening::Opened;
 use crate::phase_runner::{Opening, PhaseRunner};
 use crate::recipe::{Freeze, Recipe};
 use crate::run::{self, RunOptions, Seconds};
@@ -45,12 +46,10 @@ pub(crate) fn find_rates_task<T: Task>(
         });
     }
     run::thread_pool(options.threads)?.install(|| {
-        let pretrained = run::open_weights(recipe, &options.stop, observer)?;
-        let task = T::open(recipe, options, observer)?;
-        let untrained = run::untrained_head(&task, recipe, &pretrained)?.with_prefix("head.");
-        let run = RunFolder::new(Path::new(""), recipe, &pretrained, "");
-        let line =
-            PhaseRunner { task: &task, recipe, options, pretrained: &pretrained, run: &run, untrained: &untrained };
+        let opened = Opened::<T>::open(recipe, options, observer)?;
+        let Opened { recipe, pretrained, task, untrained, .. } = &opened;
+        let run = RunFolder::new(Path::new(""), recipe, "", "");
+        let line = PhaseRunner { task, recipe, options, pretrained, run: &run, untrained };
         let mut state = TrainingState::new(untrained.clone());
         let mut seconds = Seconds::default();
         let mut curves = Vec::with_capacity(recipe.phases.len());

@@ -31,6 +31,9 @@ pub struct Recipe {
     pub validation: Validation,
     /// Fraction of the examples kept aside as a test set when the data set has none.
     pub test: f32,
+    /// Names of the published network's outputs, a line each; those of ImageNet when absent. Only for its own classifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<PathBuf>,
     /// Seed of the split, the initial head, the order, dropout and augmentation.
     pub seed: u64,
     /// Examples a step.
@@ -77,6 +80,7 @@ impl Default for Recipe {
             input_size: None,
             validation: Validation::default(),
             test: 0.0,
+            labels: None,
             seed: 0,
             batch: 32,
             steps_per_epoch: None,
@@ -129,9 +133,14 @@ impl FromStr for Validation {
 }
 
 /// The head: pooling, hidden layers, dropout, output.
+///
+/// With `original` it begins as the published classifier, whose pooling and hidden layers take the place of those written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HeadRecipe {
+    /// Keep the published classifier instead of a new head.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub original: bool,
     /// How a feature map becomes a vector.
     pub pool: Pool,
     /// Widths of the hidden layers; none is a linear head.
@@ -144,22 +153,27 @@ pub struct HeadRecipe {
 
 impl Default for HeadRecipe {
     fn default() -> Self {
-        Self { pool: Pool::Average, hidden: vec![256], dropout: 0.5, output: Output::Softmax }
+        Self { original: false, pool: Pool::Average, hidden: vec![256], dropout: 0.5, output: Output::Softmax }
     }
 }
 
 impl FromStr for HeadRecipe {
     type Err = Error;
 
-    /// `linear`, `mlp:256`, `mlp:512,128`; `flatten+` before either keeps the map instead of its average.
+    /// `linear`, `mlp:256`, `mlp:512,128`; before either, `flatten+` keeps the map instead of its average and `original+`
+    /// takes the outputs of the published classifier. `original` alone is that classifier.
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || Error::Recipe {
             reason: format!("head `{text}` is not known"),
-            help: "write linear, mlp:256, mlp:512,128 or flatten+mlp:256".to_owned(),
+            help: "write linear, mlp:256, mlp:512,128, flatten+mlp:256, original or original+linear".to_owned(),
         };
-        let (pool, layers) = match text.strip_prefix("flatten+") {
-            Some(rest) => (Pool::Flatten, rest),
-            None => (Pool::Average, text),
+        if text == "original" {
+            return Ok(Self { original: true, hidden: Vec::new(), ..Self::default() });
+        }
+        let (pool, layers) = match text.split_once('+') {
+            Some(("flatten", rest)) => (Pool::Flatten, rest),
+            Some(("original", rest)) => (Pool::Logits, rest),
+            _ => (Pool::Average, text),
         };
         let hidden = match layers.split_once(':') {
             None if layers == "linear" => Vec::new(),
@@ -179,8 +193,13 @@ impl FromStr for HeadRecipe {
 
 impl std::fmt::Display for HeadRecipe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.pool == Pool::Flatten {
-            f.write_str("flatten+")?;
+        if self.original {
+            return f.write_str("original");
+        }
+        match self.pool {
+            Pool::Average => {}
+            Pool::Flatten => f.write_str("flatten+")?,
+            Pool::Logits => f.write_str("original+")?,
         }
         if self.hidden.is_empty() {
             return f.write_str("linear");
@@ -198,6 +217,8 @@ pub enum Pool {
     Average,
     /// Every value, in the order rows, columns, channels: H · W · C values.
     Flatten,
+    /// The outputs of the published classifier, before its softmax: a value a class.
+    Logits,
 }
 
 /// Last activation, and the loss that belongs to it.
@@ -403,7 +424,8 @@ impl Recipe {
     /// [`Error::Recipe`] naming the first value that cannot be used.
     pub fn check(&self) -> Result<()> {
         let fail = |reason: String, help: &str| Err(Error::Recipe { reason, help: help.to_owned() });
-        if self.phases.is_empty() || self.phases.iter().all(|phase| phase.epochs == 0) {
+        self.check_original()?;
+        if !self.head.original && (self.phases.is_empty() || self.phases.iter().all(|phase| phase.epochs == 0)) {
             return fail("there is nothing to train: no phase has an epoch".to_owned(), "set --epochs 10");
         }
         if self.batch == 0 {
@@ -459,6 +481,46 @@ impl Recipe {
     }
 }
 
+impl HeadRecipe {
+    /// Whether the published classifier is a part of the network.
+    pub(crate) fn needs_classifier(&self) -> bool {
+        self.original || self.pool == Pool::Logits
+    }
+}
+
+impl Recipe {
+    /// What cannot go together with the published classifier.
+    fn check_original(&self) -> Result<()> {
+        let fail = |reason: &str, help: &str| Err(Error::Recipe { reason: reason.to_owned(), help: help.to_owned() });
+        if self.data.as_os_str().is_empty() && !self.head.original {
+            return fail(
+                "there is no data set",
+                "name a folder with a folder of photos for each class; only --head original needs none",
+            );
+        }
+        if self.labels.is_some() && !self.head.original {
+            return fail(
+                "labels are only for --head original",
+                "a new head is called after the folders: leave --labels out",
+            );
+        }
+        if self.head.original && self.head.output != Output::Softmax {
+            return fail("the published classifier ends in softmax", "leave out --output");
+        }
+        let learns = self.phases.iter().any(|phase| phase.epochs > 0);
+        if self.data.as_os_str().is_empty() && learns {
+            return fail("there is no data set to train on", "name a folder of photos, or leave out --epochs");
+        }
+        if self.head.pool == Pool::Logits && self.phases.iter().any(|phase| phase.freeze != Freeze::Backbone) {
+            return fail(
+                "a head on the outputs of the published classifier needs the whole network frozen",
+                "leave out --freeze and --fine-tune, or take --head original to fine-tune the classifier itself",
+            );
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -489,10 +551,12 @@ mod tests {
 
     #[test]
     fn heads_are_read_as_they_are_written() {
-        for text in ["linear", "mlp:256", "mlp:512,128", "flatten+mlp:256"] {
+        for text in
+            ["linear", "mlp:256", "mlp:512,128", "flatten+mlp:256", "original", "original+linear", "original+mlp:64"]
+        {
             assert_eq!(text.parse::<HeadRecipe>().unwrap().to_string(), text);
         }
-        for text in ["mlp:0", "mlp:", "conv", "linear:3", "mlp:-1"] {
+        for text in ["mlp:0", "mlp:", "conv", "linear:3", "mlp:-1", "original+", "original:3", "linear+original"] {
             assert!(text.parse::<HeadRecipe>().is_err(), "{text}");
         }
     }
@@ -509,10 +573,17 @@ mod tests {
 
     #[test]
     fn impossible_numbers_are_named_before_any_work() {
-        let wrong = Recipe { batch: 0, ..Recipe::default() };
+        assert!(Recipe::default().check().unwrap_err().to_string().contains("no data set"));
+        let wrong = Recipe { data: "photos".into(), batch: 0, ..Recipe::default() };
         assert!(wrong.check().unwrap_err().to_string().contains("batch is 0"));
         let wrong = Recipe { phases: vec![Phase { learning_rate: f64::NAN, ..Phase::default() }], ..Recipe::default() };
         assert!(wrong.check().is_err());
-        assert!(Recipe::default().check().is_ok());
+        let usable = Recipe { data: "photos".into(), ..Recipe::default() };
+        assert!(usable.check().is_ok());
+        let original = HeadRecipe { original: true, ..HeadRecipe::default() };
+        assert!(Recipe { head: original, phases: vec![], ..Recipe::default() }.check().is_ok());
+        let logits = HeadRecipe { pool: Pool::Logits, ..HeadRecipe::default() };
+        let open = Phase { freeze: Freeze::AllBut(1), ..Phase::default() };
+        assert!(Recipe { head: logits, phases: vec![open], ..usable }.check().is_err());
     }
 }

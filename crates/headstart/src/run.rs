@@ -1,7 +1,7 @@
 //! ★ The straight line: recipe → data → weights → phases (extract → fit) → evaluate → bundle. The only file that sees
 //! every room.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -9,16 +9,15 @@ use std::time::Instant;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::manifest::{BundledBackbone, Examples, FORMAT, Manifest, Scores};
+use crate::bundle::manifest::{BundledBackbone, CLASSIFIER, Examples, FORMAT, Manifest, Scores};
 use crate::bundle::write::write;
 use crate::cache::extract;
 use crate::cache::{CacheFolder, key::examples_digest};
 use crate::depth;
-use crate::embedded;
 use crate::error::{Error, Result};
-use crate::hub;
-use crate::load::{self, Pretrained};
+use crate::load::Pretrained;
 use crate::model::{FrozenBackbone, Model, frozen_depth};
+use crate::opening::Opened;
 use crate::parameters::Parameters;
 use crate::phase_runner::PhaseRunner;
 use crate::recipe::{Freeze, Recipe};
@@ -140,17 +139,13 @@ pub(crate) fn run_task<T: Task>(recipe: &Recipe, options: &RunOptions, observer:
 fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut dyn Observer) -> Result<Report> {
     let started = Instant::now();
     let mut seconds = Seconds::default();
-    let pretrained = open_weights(recipe, &options.stop, observer)?;
-    for phase in &recipe.phases {
-        frozen_depth(&pretrained, &phase.freeze)?; // a misspelt stage is told before any work
-    }
-    let task = T::open(recipe, options, observer)?;
+    let Opened { recipe, pretrained, task, weights_digest, untrained } = Opened::<T>::open(recipe, options, observer)?;
+    let (recipe, pretrained, task) = (&recipe, &pretrained, &task);
     seconds.scan = started.elapsed().as_secs_f64();
 
-    let data_digest = data_digest(&task);
-    let run = RunFolder::new(&options.out, recipe, &pretrained, &data_digest);
-    let untrained = untrained_head(&task, recipe, &pretrained)?.with_prefix("head.");
-    let line = PhaseRunner { task: &task, recipe, options, pretrained: &pretrained, run: &run, untrained: &untrained };
+    let data_digest = data_digest(task);
+    let run = RunFolder::new(&options.out, recipe, &weights_digest, &data_digest);
+    let line = PhaseRunner { task, recipe, options, pretrained, run: &run, untrained: &untrained };
     let mut state = match options.resume.then(|| run.read()).transpose()?.flatten() {
         Some(state) => state,
         None => TrainingState::new(untrained.clone()),
@@ -166,8 +161,8 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
     backbone.extend(trained.strip_prefix("backbone."));
     let head = trained.strip_prefix("head.");
     let scores = Scores {
-        validation: score(&task, recipe, options, &pretrained, &backbone, &head, Part::Validation)?,
-        test: score(&task, recipe, options, &pretrained, &backbone, &head, Part::Test)?,
+        validation: score(task, recipe, options, pretrained, &backbone, &head, Part::Validation)?,
+        test: score(task, recipe, options, pretrained, &backbone, &head, Part::Test)?,
     };
     let count = |part| task.digests(part).len();
     let examples = Examples {
@@ -186,8 +181,9 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
             variant: pretrained.variant.name.to_owned(),
             conventions: pretrained.conventions.clone(),
             source: pretrained.source.clone(),
-            pretrained_digest: pretrained.digest(),
+            pretrained_digest: weights_digest,
             licence: pretrained.licence.clone(),
+            classifier: pretrained.classifier.as_ref().map(|classifier| classifier.pool),
         },
         recipe: depth::resolved(recipe, choice.as_ref()),
         choice: choice.as_ref().map(depth::Choice::without_times),
@@ -196,6 +192,9 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
         scores: scores.clone(),
         history: state.history.clone(),
     };
+    if let Some(classifier) = &pretrained.classifier {
+        backbone.extend(classifier.parameters.with_prefix(CLASSIFIER));
+    }
     write(&options.out, &manifest, &backbone, &head)?;
     run.remove();
 
@@ -229,15 +228,14 @@ pub(crate) fn extract_task<T: Task>(
         });
     }
     thread_pool(options.threads)?.install(|| {
-        let pretrained = open_weights(recipe, &options.stop, observer)?;
-        let task = T::open(recipe, options, observer)?;
+        let Opened { recipe, pretrained, task, .. } = Opened::<T>::open(recipe, options, observer)?;
         let freeze = recipe.phases.first().map_or(Freeze::Backbone, |phase| phase.freeze.clone());
         let depth = frozen_depth(&pretrained, &freeze)?;
         let backbone = &pretrained.parameters;
         let frozen = FrozenBackbone::with_arithmetic(&pretrained, backbone, recipe.arithmetic)?;
         let sources = Sources {
             task: &task,
-            recipe,
+            recipe: &recipe,
             pretrained: &pretrained,
             backbone,
             frozen: &frozen,
@@ -251,49 +249,6 @@ pub(crate) fn extract_task<T: Task>(
         extract::extract(&sets, &mine, &options.stop, observer)?;
         Ok(Extracted { shards: mine.len(), finished_before, total: all.len() })
     })
-}
-
-/// The weights that a recipe asks for, at the input size that it asks for.
-pub(crate) fn open_weights(recipe: &Recipe, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Pretrained> {
-    let backbone = recipe.backbone.as_deref();
-    let mut pretrained = match recipe.weights.as_deref() {
-        Some("random") => {
-            let (spec, variant) = crate::backbones::find(backbone.unwrap_or("mobilenet_v2:0.35"))?;
-            Pretrained::random(spec, variant.unwrap_or(&spec.variants[0]), recipe.seed)
-        }
-        Some(reference) if reference.starts_with(hub::PREFIX) => hub::open(reference, backbone, stop, observer)?,
-        None if let Some(name) = backbone => hub::open_by_name(name, stop, observer)?,
-        None | Some(embedded::NAME) => {
-            let pretrained = embedded::load()?;
-            if let Some((spec, variant)) = backbone.map(crate::backbones::find).transpose()? {
-                hub::check_embedded(&pretrained, spec, variant)?;
-            }
-            pretrained
-        }
-        Some(path) => load::load(Path::new(path), backbone)?,
-    };
-    if let Some(size) = recipe.input_size {
-        pretrained.resize_input(size)?;
-    }
-    for name in pretrained.unused.iter().take(3) {
-        observer
-            .event(&Event::Note { message: format!("`{}` also holds `{name}`, which is not used", pretrained.source) });
-    }
-    observer.event(&Event::Backbone {
-        name: pretrained.spec.name.to_owned(),
-        variant: pretrained.variant.name.to_owned(),
-        family: pretrained.conventions.family.clone(),
-        source: pretrained.source.clone(),
-        parameters: pretrained.parameters.value_count(),
-        input_size: pretrained.conventions.preprocess.width,
-    });
-    Ok(pretrained)
-}
-
-pub(crate) fn untrained_head<T: Task>(task: &T, recipe: &Recipe, pretrained: &Pretrained) -> Result<Parameters> {
-    let frozen = FrozenBackbone::new(pretrained, &pretrained.parameters)?;
-    let layout = frozen.layout(frozen.stage_count(), recipe.head.pool);
-    Ok(Parameters::initialize(&task.head_parameters(&recipe.head, layout), recipe.seed))
 }
 
 /// Metrics of the deployed form on a part; `None` when it has no example.

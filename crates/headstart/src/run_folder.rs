@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use crate::load::Pretrained;
 use crate::recipe::Recipe;
 use crate::train::checkpoint::TrainingState;
 
@@ -15,9 +14,9 @@ pub(crate) struct RunFolder {
 }
 
 impl RunFolder {
-    pub(crate) fn new(out: &Path, recipe: &Recipe, pretrained: &Pretrained, data: &str) -> Self {
+    pub(crate) fn new(out: &Path, recipe: &Recipe, weights: &str, data: &str) -> Self {
         let mut hasher = blake3::Hasher::new();
-        for text in [recipe.to_toml().as_str(), pretrained.digest().as_str(), data, env!("CARGO_PKG_VERSION")] {
+        for text in [recipe.to_toml().as_str(), weights, data, env!("CARGO_PKG_VERSION")] {
             hasher.update(&(text.len() as u64).to_le_bytes());
             hasher.update(text.as_bytes());
         }

@@ -14,7 +14,7 @@ use crate::load::Pretrained;
 use crate::model::{FrozenBackbone, Head, Model, frozen_parameters};
 use crate::nn::named::collect;
 use crate::parameters::Parameters;
-use crate::recipe::Recipe;
+use crate::recipe::{Pool, Recipe};
 use crate::tasks::{Part, Task, View};
 use crate::train::Source;
 use crate::train::observer::Observer;
@@ -157,6 +157,9 @@ impl<'a, T: Task> Sources<'a, T> {
             0 => ViewKey::Plain,
             number => ViewKey::Augmented { number, seed: recipe.seed, augmentation: &recipe.augmentation },
         };
+        let classifier =
+            self.pretrained.classifier.as_ref().filter(|_| all_stages && !taps && recipe.head.pool == Pool::Logits);
+        let classifier = classifier.map(|classifier| classifier.parameters.digest());
         let key = CacheKey {
             backbone: self.pretrained.spec.name,
             variant: self.pretrained.variant.name,
@@ -165,6 +168,7 @@ impl<'a, T: Task> Sources<'a, T> {
             depth,
             pool: (all_stages && !taps).then_some(recipe.head.pool),
             taps,
+            classifier: classifier.as_deref(),
             view: view_key,
             precision: recipe.feature_precision,
             arithmetic: frozen.arithmetic(),

@@ -60,6 +60,10 @@ fn fit_text(checkpoint: &dyn Checkpoint) -> String {
                 "fits backbone {}:{}, family {} ({})\n",
                 fit.spec.name, fit.variant.name, fit.family.family, fit.family.origin
             );
+            text.push_str(&match &fit.classifier {
+                Some(found) => format!("holds its published classifier of {} classes\n", found.classes()),
+                None => "holds no published classifier\n".to_owned(),
+            });
             if !fit.unused.is_empty() {
                 text.push_str(&format!(
                     "{} arrays would not be used: {}\n",
@@ -77,8 +81,13 @@ fn fit_text(checkpoint: &dyn Checkpoint) -> String {
 fn bundle_text(bundle: &Bundle) -> String {
     let manifest = bundle.manifest();
     let examples = manifest.examples;
+    let head = match (manifest.recipe.head.original, manifest.backbone.classifier) {
+        (true, _) => " · the published classifier kept as the head",
+        (_, Some(_)) => " · its published classifier kept below the head",
+        _ => "",
+    };
     let mut text = format!(
-        "bundle of {} · {} · {}\nbackbone {}:{} from {} · licence: {}\nlearned from {} examples, {} validation, {} test, {} skipped; self-test passed\n",
+        "bundle of {} · {} · {}\nbackbone {}:{} from {} · licence: {}{head}\nlearned from {} examples, {} validation, {} test, {} skipped; self-test passed\n",
         manifest.task,
         tables::shortened(&manifest.labels, 8),
         manifest.written_by,
@@ -106,7 +115,8 @@ fn as_json(checkpoint: &dyn Checkpoint, is_bundle: bool) -> Value {
         .collect();
     let fits = load::fits(checkpoint.arrays());
     let fit = fits.first().filter(|fit| fit.is_complete()).map(|fit| {
-        json!({ "backbone": fit.spec.name, "variant": fit.variant.name, "family": fit.family.family, "unused": fit.unused })
+        json!({ "backbone": fit.spec.name, "variant": fit.variant.name, "family": fit.family.family, "unused": fit.unused,
+            "classifier": fit.classifier.as_ref().map(|found| found.classes()) })
     });
     let manifest = checkpoint
         .metadata()

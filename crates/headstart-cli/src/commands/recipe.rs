@@ -31,6 +31,9 @@ pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
     set(&mut recipe.task, &options.task);
     set(&mut recipe.backbone, &options.backbone);
     set(&mut recipe.weights, &options.weights);
+    if options.labels.is_some() {
+        recipe.labels.clone_from(&options.labels);
+    }
     recipe.input_size = options.size.or(recipe.input_size);
     if let Some(text) = &options.head {
         let head: HeadRecipe = text.parse()?;
@@ -70,6 +73,10 @@ pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
     }
     recipe.budget = options.budget.as_deref().map(str::parse).transpose()?.or(recipe.budget);
     set_phases(&mut recipe, options);
+    // The published classifier is kept as it is, unless it is asked to learn.
+    if recipe.head.original && options.recipe.is_none() && options.epochs.is_none() && options.fine_tune.is_none() {
+        recipe.phases.clear();
+    }
     Ok(recipe)
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn run(options: &Train) -> Result {
         return Ok(());
     }
     let run_options = RunOptions {
-        out: options.out.clone().unwrap_or_else(|| default_bundle(&recipe.data)),
+        out: options.out.clone().unwrap_or_else(|| default_bundle(named_after(&recipe))),
         threads: threads(options.threads),
         cache: CacheFolder::from_environment(),
         resume: options.resume,
@@ -33,6 +33,16 @@ pub(super) fn style(output: Output) -> Style {
         Output { json: true, .. } => Style::Json,
         Output { quiet: true, .. } => Style::Quiet,
         _ => Style::Human,
+    }
+}
+
+/// The bundle is called after its data, or after its weights where it learned nothing.
+fn named_after(recipe: &headstart::Recipe) -> &Path {
+    match &recipe.weights {
+        Some(weights) if recipe.data.as_os_str().is_empty() => {
+            Path::new(Path::new(weights).file_stem().unwrap_or_default())
+        }
+        _ => &recipe.data,
     }
 }
 

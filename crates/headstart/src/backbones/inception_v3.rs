@@ -4,19 +4,21 @@
 //! blocks agree in the order of their branches. The auxiliary classifier is not part of the backbone.
 
 use headstart_data::preprocess::Preprocess;
+use headstart_weights::ArrayInfo;
 
 use super::{Backbone, BackboneSpec, Stage, Variant};
-use crate::name_map::{Entry, Layout, NameMap};
+use crate::name_map::{ClassifierNames, DenseOrder, Entry, Layout, NameMap};
 use crate::nn::Padding;
 use crate::nn::conv_norm::{ConvNormSpec, NormPadding};
 use crate::nn::graph::{Node, PoolSpec, Stages};
+use crate::recipe::Pool;
 
 /// The registry entry.
 pub(crate) static SPEC: BackboneSpec = BackboneSpec {
     name: "inception_v3",
     paper: "Szegedy et al. 2015, arXiv:1512.00567",
     licence: "Apache-2.0 (TensorFlow, Keras, timm), BSD-3-Clause (torchvision)",
-    variants: &[Variant { name: "1.0", width: 1.0 }, Variant { name: "tiny", width: 0.125 }],
+    variants: &[Variant { name: "1.0", width: 1.0 }, Variant { name: "tiny", width: 0.0625 }],
     stages: &[
         Stage { name: "stem1", summary: "3 convolutions and pooling, 1/4" },
         Stage { name: "stem2", summary: "2 convolutions and pooling, 1/8" },
@@ -53,6 +55,11 @@ const FAMILIES: &[NameMap] = &[
         canonical: NameMap::as_they_are,
         entries: torchvision_entries,
         ignore: &["AuxLogits.", "fc.", "num_batches_tracked"],
+        classifiers: &[ClassifierNames {
+            pool: Pool::Average,
+            layers: &[("fc.weight", "fc.bias")],
+            order: DenseOrder::OutputsFirst,
+        }],
         padding: Padding::Symmetric,
         batch_norm_epsilon: 1e-3,
         // torchvision's pretrained network turns ImageNet's normalization into x / 127.5 − 1 itself (`transform_input`).
@@ -62,9 +69,14 @@ const FAMILIES: &[NameMap] = &[
         family: "keras",
         origin: "keras.applications.InceptionV3 (.h5, .keras, TensorFlow.js)",
         applies: |_| true,
-        canonical: NameMap::keras,
+        canonical: keras_names,
         entries: keras_entries,
         ignore: &["predictions/", "dense"],
+        classifiers: &[ClassifierNames {
+            pool: Pool::Average,
+            layers: &[("predictions/kernel", "predictions/bias")],
+            order: DenseOrder::InputsFirst,
+        }],
         // Here it only says that an average does not count the padding.
         padding: Padding::Tensorflow,
         batch_norm_epsilon: 1e-3,
@@ -255,6 +267,20 @@ fn torchvision_entries(variant: &Variant) -> Vec<Entry> {
         entries.extend(Entry::pytorch_conv_norm(&format!("{theirs}.conv"), &format!("{theirs}.bn"), ours));
     }
     entries
+}
+
+/// `.weights.h5` numbers the variables of a layer, and does not say which one a normalization lacks: here it is the scale.
+fn keras_names(arrays: &[ArrayInfo]) -> Vec<String> {
+    let named = |name: String| match name.rsplit_once('/') {
+        Some((layer, position)) if layer.starts_with("batch_normalization") => match position {
+            "0" => format!("{layer}/beta"),
+            "1" => format!("{layer}/moving_mean"),
+            "2" => format!("{layer}/moving_variance"),
+            _ => name,
+        },
+        _ => name,
+    };
+    NameMap::keras(arrays).into_iter().map(named).collect()
 }
 
 /// Keras numbers its layers in the order in which they are built, which is that of our convolutions; its normalization has no

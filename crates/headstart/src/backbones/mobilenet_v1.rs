@@ -1,15 +1,17 @@
 //! MobileNet v1: depthwise separable convolutions (Howard et al. 2017, arXiv:1704.04861).
 //!
-//! Shapes and names follow Keras 3 `mobilenet.py` and TF-Slim `mobilenet_v1.py`, whose graphs TensorFlow.js publishes.
+//! Shapes and names follow Keras 3 `mobilenet.py`, TF-Slim `mobilenet_v1.py`, whose graphs TensorFlow.js publishes, and
+//! timm 1.0 `efficientnet.py`.
 
 use headstart_data::preprocess::Preprocess;
 use headstart_kernels::Activation;
 
 use super::{Backbone, BackboneSpec, Stage, Variant};
-use crate::name_map::{Entry, Layout, NameMap};
+use crate::name_map::{ClassifierNames, DenseOrder, Entry, Layout, NameMap};
 use crate::nn::Padding;
 use crate::nn::conv_norm::{ConvNormSpec, NormPadding};
 use crate::nn::graph::{Node, Stages};
+use crate::recipe::Pool;
 
 /// The registry entry.
 pub(crate) static SPEC: BackboneSpec = BackboneSpec {
@@ -60,7 +62,12 @@ const FAMILIES: &[NameMap] = &[
         canonical: NameMap::keras,
         entries: keras_entries,
         ignore: &["conv_preds/", "predictions/", "dense_"],
-        padding: Padding::Tensorflow,
+        classifiers: &[ClassifierNames {
+            pool: Pool::Average,
+            layers: &[("conv_preds/kernel", "conv_preds/bias")],
+            order: DenseOrder::InputsFirst,
+        }],
+        padding: Padding::BottomRight,
         batch_norm_epsilon: 1e-3,
         preprocess: Preprocess::tensorflow,
     },
@@ -71,8 +78,29 @@ const FAMILIES: &[NameMap] = &[
         canonical: NameMap::as_they_are,
         entries: slim_entries,
         ignore: &["Logits/", "hub_input/", "final_retrain_ops/", "global_step"],
+        classifiers: &[ClassifierNames {
+            pool: Pool::Average,
+            layers: &[("MobilenetV1/Logits/Conv2d_1c_1x1/weights", "MobilenetV1/Logits/Conv2d_1c_1x1/biases")],
+            order: DenseOrder::InputsFirst,
+        }],
         padding: Padding::Tensorflow,
         batch_norm_epsilon: 1e-3,
+        preprocess: Preprocess::tensorflow,
+    },
+    NameMap {
+        family: "timm",
+        origin: "timm mobilenetv1_100",
+        applies: |_| true,
+        canonical: NameMap::as_they_are,
+        entries: timm_entries,
+        ignore: &["classifier.", "num_batches_tracked"],
+        classifiers: &[ClassifierNames {
+            pool: Pool::Average,
+            layers: &[("classifier.weight", "classifier.bias")],
+            order: DenseOrder::OutputsFirst,
+        }],
+        padding: Padding::Symmetric,
+        batch_norm_epsilon: 1e-5,
         preprocess: Preprocess::tensorflow,
     },
 ];
@@ -117,6 +145,22 @@ fn keras_entries(_variant: &Variant) -> Vec<Entry> {
             let conv = format!("{theirs}_{block}");
             let ours = format!("block{block}.{part}");
             entries.extend(Entry::keras_conv_norm(&conv, &format!("{conv}_bn"), &ours, part == "depthwise"));
+        }
+    }
+    entries
+}
+
+/// Blocks a stage of timm's, which groups them by stride.
+const TIMM_STAGES: [usize; 5] = [1, 2, 2, 6, 2];
+
+fn timm_entries(_variant: &Variant) -> Vec<Entry> {
+    let mut entries = Entry::pytorch_conv_norm("conv_stem", "bn1", "stem");
+    let places = (0..).zip(TIMM_STAGES).flat_map(|(stage, count)| (0..count).map(move |index| (stage, index)));
+    for (block, (stage, index)) in (1..).zip(places) {
+        let theirs = format!("blocks.{stage}.{index}");
+        for (conv, norm, part) in [("conv_dw", "bn1", "depthwise"), ("conv_pw", "bn2", "pointwise")] {
+            let (conv, norm) = (format!("{theirs}.{conv}"), format!("{theirs}.{norm}"));
+            entries.extend(Entry::pytorch_conv_norm(&conv, &norm, &format!("block{block}.{part}")));
         }
     }
     entries

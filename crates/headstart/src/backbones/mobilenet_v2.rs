@@ -12,10 +12,11 @@ use headstart_kernels::Layer;
 use super::{Backbone, BackboneSpec, Conventions, Stage, Variant, expect_map};
 use crate::error::Result;
 use crate::features::Features;
-use crate::name_map::{Entry, NameMap};
+use crate::name_map::{ClassifierNames, DenseOrder, Entry, NameMap};
 use crate::nn::conv_norm::{ConvNorm, ConvNormSpec, NormPadding, NormStatistics, Padding};
 use crate::nn::graph::{Node, Stages};
 use crate::parameters::{ParameterSpec, Parameters};
+use crate::recipe::Pool;
 
 /// The registry entry.
 pub(crate) static SPEC: BackboneSpec = BackboneSpec {
@@ -65,6 +66,11 @@ const FAMILIES: &[NameMap] = &[
         canonical: NameMap::as_they_are,
         entries: torchvision_entries,
         ignore: &["classifier.", "num_batches_tracked"],
+        classifiers: &[ClassifierNames {
+            pool: Pool::Average,
+            layers: &[("classifier.1.weight", "classifier.1.bias")],
+            order: DenseOrder::OutputsFirst,
+        }],
         padding: Padding::Tensorflow,
         batch_norm_epsilon: 1e-5,
         preprocess: Preprocess::tensorflow,
@@ -76,6 +82,11 @@ const FAMILIES: &[NameMap] = &[
         canonical: NameMap::as_they_are,
         entries: torchvision_entries,
         ignore: &["classifier.", "num_batches_tracked"],
+        classifiers: &[ClassifierNames {
+            pool: Pool::Average,
+            layers: &[("classifier.1.weight", "classifier.1.bias")],
+            order: DenseOrder::OutputsFirst,
+        }],
         padding: Padding::Symmetric,
         batch_norm_epsilon: 1e-5,
         preprocess: Preprocess::torchvision,
@@ -87,6 +98,11 @@ const FAMILIES: &[NameMap] = &[
         canonical: NameMap::as_they_are,
         entries: timm_entries,
         ignore: &["classifier.", "num_batches_tracked"],
+        classifiers: &[ClassifierNames {
+            pool: Pool::Average,
+            layers: &[("classifier.weight", "classifier.bias")],
+            order: DenseOrder::OutputsFirst,
+        }],
         padding: Padding::Symmetric,
         batch_norm_epsilon: 1e-5,
         preprocess: Preprocess::torchvision,
@@ -98,6 +114,19 @@ const FAMILIES: &[NameMap] = &[
         canonical: NameMap::keras,
         entries: keras_entries,
         ignore: &["predictions/", "Logits/", "dense_"],
+        // Keras 2 called it `Logits`.
+        classifiers: &[
+            ClassifierNames {
+                pool: Pool::Average,
+                layers: &[("predictions/kernel", "predictions/bias")],
+                order: DenseOrder::InputsFirst,
+            },
+            ClassifierNames {
+                pool: Pool::Average,
+                layers: &[("Logits/kernel", "Logits/bias")],
+                order: DenseOrder::InputsFirst,
+            },
+        ],
         padding: Padding::Tensorflow,
         batch_norm_epsilon: 1e-3,
         preprocess: Preprocess::tensorflow,

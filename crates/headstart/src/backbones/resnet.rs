@@ -7,10 +7,11 @@ use headstart_data::preprocess::Preprocess;
 use headstart_kernels::Activation;
 
 use super::{Backbone, BackboneSpec, Stage, Variant};
-use crate::name_map::{Entry, NameMap};
+use crate::name_map::{ClassifierNames, DenseOrder, Entry, NameMap};
 use crate::nn::Padding;
 use crate::nn::conv_norm::{ConvNormSpec, NormPadding};
 use crate::nn::graph::{Node, PoolSpec, Stages};
+use crate::recipe::Pool;
 
 /// The registry entry.
 pub(crate) static SPEC: BackboneSpec = BackboneSpec {
@@ -50,6 +51,11 @@ const FAMILIES: &[NameMap] = &[NameMap {
     canonical: NameMap::as_they_are,
     entries,
     ignore: &["fc.", "num_batches_tracked"],
+    classifiers: &[ClassifierNames {
+        pool: Pool::Average,
+        layers: &[("fc.weight", "fc.bias")],
+        order: DenseOrder::OutputsFirst,
+    }],
     padding: Padding::Symmetric,
     batch_norm_epsilon: 1e-5,
     preprocess: Preprocess::torchvision,

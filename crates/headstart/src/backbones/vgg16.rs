@@ -4,10 +4,11 @@
 //! a classifier and not part of the backbone.
 
 use super::{Backbone, BackboneSpec, Stage, Variant};
-use crate::name_map::{Entry, Layout, NameMap};
+use crate::name_map::{ClassifierNames, DenseOrder, Entry, Layout, NameMap};
 use crate::nn::Padding;
 use crate::nn::conv_norm::{ConvNormSpec, Norm, NormPadding};
 use crate::nn::graph::{Node, PoolSpec, Stages};
+use crate::recipe::Pool;
 use headstart_data::preprocess::Preprocess;
 
 /// The registry entry.
@@ -18,8 +19,8 @@ pub(crate) static SPEC: BackboneSpec = BackboneSpec {
     variants: &[
         Variant { name: "plain", width: 1.0 },
         Variant { name: "bn", width: 1.0 },
-        Variant { name: "tiny_bn", width: 0.125 },
-        Variant { name: "tiny", width: 0.125 },
+        Variant { name: "tiny_bn", width: 0.0625 },
+        Variant { name: "tiny", width: 0.0625 },
     ],
     stages: &[
         Stage { name: "block1", summary: "2 convolutions, 1/2" },
@@ -49,6 +50,27 @@ const FAMILIES: &[NameMap] = &[
         canonical: NameMap::as_they_are,
         entries: torchvision_entries,
         ignore: &["classifier.", "pre_logits.", "head.", "num_batches_tracked"],
+        classifiers: &[
+            ClassifierNames {
+                pool: Pool::Flatten,
+                layers: &[
+                    ("classifier.0.weight", "classifier.0.bias"),
+                    ("classifier.3.weight", "classifier.3.bias"),
+                    ("classifier.6.weight", "classifier.6.bias"),
+                ],
+                order: DenseOrder::OutputsFirst,
+            },
+            // timm's two convolutions are dense layers: the first sees the whole map.
+            ClassifierNames {
+                pool: Pool::Flatten,
+                layers: &[
+                    ("pre_logits.fc1.weight", "pre_logits.fc1.bias"),
+                    ("pre_logits.fc2.weight", "pre_logits.fc2.bias"),
+                    ("head.fc.weight", "head.fc.bias"),
+                ],
+                order: DenseOrder::OutputsFirst,
+            },
+        ],
         padding: Padding::Symmetric,
         batch_norm_epsilon: 1e-5,
         preprocess: Preprocess::torchvision,
@@ -60,6 +82,15 @@ const FAMILIES: &[NameMap] = &[
         canonical: NameMap::keras,
         entries: keras_entries,
         ignore: &["fc1/", "fc2/", "predictions/"],
+        classifiers: &[ClassifierNames {
+            pool: Pool::Flatten,
+            layers: &[
+                ("fc1/kernel", "fc1/bias"),
+                ("fc2/kernel", "fc2/bias"),
+                ("predictions/kernel", "predictions/bias"),
+            ],
+            order: DenseOrder::InputsFirst,
+        }],
         padding: Padding::Symmetric,
         batch_norm_epsilon: 1e-3,
         preprocess: Preprocess::caffe,

@@ -4,12 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::backbones::Conventions;
 use crate::depth::Choice;
-use crate::recipe::Recipe;
+use crate::recipe::{Pool, Recipe};
 use crate::tasks::image_classification::metrics::ClassificationMetrics;
 use crate::train::observer::Epoch;
 
 /// Key of the manifest in the metadata.
 pub(crate) const KEY: &str = "headstart";
+
+/// Prefix of the published classifier among the backbone's arrays.
+pub(crate) const CLASSIFIER: &str = "classifier.";
 
 /// Version of the bundle format that we write and read.
 pub const FORMAT: u32 = 1;
@@ -57,6 +60,9 @@ pub struct BundledBackbone {
     pub pretrained_digest: String,
     /// Licence that the weight file states.
     pub licence: Option<String>,
+    /// How the features reach the published classifier that is kept below the head, if it is: `backbone.classifier.*`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classifier: Option<Pool>,
 }
 
 /// Numbers of examples.

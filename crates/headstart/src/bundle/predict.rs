@@ -9,12 +9,13 @@ use headstart_data::preprocess::Preprocess;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::manifest::Manifest;
+use super::manifest::{CLASSIFIER, Manifest};
 use super::read::Bundle;
 use crate::backbones;
 use crate::error::{Error, Result};
 use crate::load::Pretrained;
 use crate::model::{FrozenBackbone, Head};
+use crate::name_map::Classifier;
 use crate::nn::named::values;
 use crate::parameters::Parameters;
 use crate::recipe::{Output, Pool};
@@ -65,6 +66,11 @@ impl Predictor {
             source: String::new(),
             licence: None,
             unused: Vec::new(),
+            classifier: manifest
+                .backbone
+                .classifier
+                .map(|pool| Classifier::from_parameters(pool, backbone.strip_prefix(CLASSIFIER)))
+                .transpose()?,
         };
         Ok(Self {
             backbone: FrozenBackbone::new(&pretrained, backbone)?,

@@ -6,13 +6,15 @@ use headstart_data::image::RgbImage;
 use headstart_weights::{self as weights, Checkpoint};
 
 use super::arrays::read_all;
-use super::manifest::{FORMAT, KEY, Manifest};
+use super::manifest::{CLASSIFIER, FORMAT, KEY, Manifest};
 use super::predict::Predictor;
 use super::self_test::{OUTPUTS, PICTURES, worst};
 use crate::backbones;
 use crate::error::{Error, Result};
 use crate::load::Pretrained;
+use crate::name_map::{Classifier, no_classifier};
 use crate::parameters::Parameters;
+use crate::recipe::{Output, Pool};
 
 /// An open bundle.
 #[derive(Debug)]
@@ -109,7 +111,8 @@ pub(crate) fn pretrained(path: &Path) -> Result<Option<Pretrained>> {
     // Whatever cannot be opened is told by the caller, who knows what else it could be.
     let Ok(checkpoint) = weights::open(path) else { return Ok(None) };
     let Some(manifest) = read_manifest(checkpoint.as_ref())? else { return Ok(None) };
-    let arrays: Parameters = read_all(checkpoint.as_ref())?.strip_prefix("backbone.");
+    let mut arrays: Parameters = read_all(checkpoint.as_ref())?.strip_prefix("backbone.");
+    arrays.retain(|name| !name.starts_with(CLASSIFIER));
     let (spec, _) = backbones::find(&manifest.backbone.name)?;
     Ok(Some(Pretrained {
         spec,
@@ -119,7 +122,24 @@ pub(crate) fn pretrained(path: &Path) -> Result<Option<Pretrained>> {
         source: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         licence: manifest.backbone.licence,
         unused: Vec::new(),
+        classifier: None,
     }))
+}
+
+/// The head of a bundle as a classifier with its labels; `None` when the file is no bundle.
+///
+/// # Errors
+/// Of the reader; [`Error::NoClassifier`] when its head is not dense layers with softmax on the backbone.
+pub(crate) fn classifier(path: &Path) -> Result<Option<Classifier>> {
+    let Ok(checkpoint) = weights::open(path) else { return Ok(None) };
+    let Some(manifest) = read_manifest(checkpoint.as_ref())? else { return Ok(None) };
+    let head = manifest.recipe.head;
+    if head.output != Output::Softmax || head.pool == Pool::Logits {
+        let reason = format!("the head of this bundle is `{head}`, which is no classifier on the backbone alone");
+        return Err(no_classifier(path, reason));
+    }
+    let classifier = Classifier::from_parameters(head.pool, read_all(checkpoint.as_ref())?.strip_prefix("head."))?;
+    Ok(Some(Classifier { labels: Some(manifest.labels), ..classifier }))
 }
 
 fn read_manifest(checkpoint: &dyn Checkpoint) -> Result<Option<Manifest>> {

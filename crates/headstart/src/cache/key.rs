@@ -24,6 +24,9 @@ pub(crate) struct CacheKey<'a> {
     /// The averages after every stage instead of what the last one gives.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) taps: bool,
+    /// Of the published classifier, where its outputs are the features.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) classifier: Option<&'a str>,
     pub(crate) view: ViewKey<'a>,
     pub(crate) precision: Precision,
     pub(crate) arithmetic: Arithmetic,
@@ -92,6 +95,7 @@ mod tests {
             depth: 9,
             pool: Some(Pool::Average),
             taps: false,
+            classifier: None,
             view: ViewKey::Plain,
             precision: Precision::F32,
             arithmetic: Arithmetic::F32,
@@ -108,6 +112,7 @@ mod tests {
             CacheKey { depth: 8, ..key.clone() },
             CacheKey { pool: Some(Pool::Flatten), ..key.clone() },
             CacheKey { taps: true, ..key.clone() },
+            CacheKey { classifier: Some("c"), ..key.clone() },
             CacheKey { view: augmented(1, 0), ..key.clone() },
             CacheKey { view: augmented(2, 0), ..key.clone() },
             CacheKey { view: augmented(1, 1), ..key.clone() },

@@ -1,7 +1,7 @@
 //! Keras's names for arrays, as one version of it would write them.
 //!
 //! Keras 3 and 2 write `layer/kernel`; Keras 1, whose files are still published, wrote `layer/layer_W_1`, and
-//! `running_std` for what is a variance. Layers without a name of their own are numbered by class over the whole process
+//! `running_std` for what is a variance. What Keras 2 called `depthwise_kernel` is a `kernel` in Keras 3. Layers without a name of their own are numbered by class over the whole process
 //! (`conv2d_94`), so that the same network has other names when it is built twice: only their order counts.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +42,9 @@ fn numbered(name: &str) -> Option<(&'static str, usize, &str)> {
 fn modern(name: &str) -> String {
     let Some((layer, variable)) = name.rsplit_once('/') else { return name.to_owned() };
     let variable = variable.split(':').next().unwrap_or(variable);
+    if variable == "depthwise_kernel" {
+        return format!("{layer}/kernel");
+    }
     let own = layer.rsplit('/').next().unwrap_or(layer);
     let Some(rest) = variable.strip_prefix(own).and_then(|rest| rest.strip_prefix('_')) else {
         return format!("{layer}/{variable}");
@@ -74,8 +77,14 @@ mod tests {
     #[test]
     fn names_of_old_versions_become_those_of_new_ones() {
         assert_eq!(
-            names(&["block1_conv1/block1_conv1_W_1:0", "bn/bn_running_std_3", "fc1/kernel:0", "plain"]),
-            ["block1_conv1/kernel", "bn/moving_variance", "fc1/kernel", "plain"]
+            names(&[
+                "block1_conv1/block1_conv1_W_1:0",
+                "bn/bn_running_std_3",
+                "fc1/kernel:0",
+                "plain",
+                "dw/depthwise_kernel"
+            ]),
+            ["block1_conv1/kernel", "bn/moving_variance", "fc1/kernel", "plain", "dw/kernel"]
         );
     }
 

@@ -21,6 +21,9 @@ pub enum Padding {
     Symmetric,
     /// TensorFlow's "same": as little as needed, the odd pixel on the right and at the bottom.
     Tensorflow,
+    /// TensorFlow's "same", but a depthwise convolution of stride 2 pads one pixel on the right and at the bottom, be the
+    /// size odd or even: Keras's MobileNet v1.
+    BottomRight,
 }
 
 /// Which statistics a batch normalization of an open stage uses while it learns.
@@ -114,6 +117,10 @@ impl ConvNormSpec {
         }
     }
 
+    fn is_halving_depthwise(&self) -> bool {
+        self.depthwise && self.stride == 2
+    }
+
     pub(crate) fn kernel_padding(&self, padding: Padding) -> kernels::PaddingRule {
         let [rows, columns] = self.kernel.map(|side| (side - 1) / 2);
         match padding {
@@ -124,7 +131,10 @@ impl ConvNormSpec {
                 left: columns,
                 right: columns,
             }),
-            Padding::Tensorflow => kernels::PaddingRule::TensorFlowSame,
+            Padding::BottomRight if self.is_halving_depthwise() => {
+                kernels::PaddingRule::Explicit(kernels::Padding { top: 0, bottom: 1, left: 0, right: 1 })
+            }
+            Padding::Tensorflow | Padding::BottomRight => kernels::PaddingRule::TensorFlowSame,
         }
     }
 
@@ -324,7 +334,8 @@ impl ConvNorm {
         match self.padding {
             _ if !self.spec.pads => (0, 0),
             Padding::Symmetric => ((kernel - 1) / 2, (kernel - 1) / 2),
-            Padding::Tensorflow => {
+            Padding::BottomRight if self.spec.is_halving_depthwise() => (0, 1),
+            Padding::Tensorflow | Padding::BottomRight => {
                 let total = ((length.div_ceil(stride) - 1) * stride + kernel).saturating_sub(length);
                 (total / 2, total - total / 2)
             }

@@ -137,7 +137,7 @@ impl PoolSpec {
         let kind = match (self.is_max, padding) {
             (true, _) => kernels::PoolKind::Max,
             (false, Padding::Symmetric) => kernels::PoolKind::AverageWithPadding,
-            (false, Padding::Tensorflow) => kernels::PoolKind::Average,
+            (false, Padding::Tensorflow | Padding::BottomRight) => kernels::PoolKind::Average,
         };
         let rule = kernels::PaddingRule::Explicit(kernels::Padding::symmetric(self.padding));
         Ok(kernels::Pool2d::new(kind, [self.side; 2], [self.stride; 2], rule)?)

@@ -48,6 +48,8 @@ pub const TASKS: &[&TaskSpec] = &[&image_classification::SPEC];
 /// [`Error::UnknownName`]; [`Error::Recipe`] when no task recognizes the data.
 pub fn find(name: Option<&str>, data: &Path) -> Result<&'static TaskSpec> {
     match name {
+        // Without data there is only a published classifier to keep, and those that we have are of pictures.
+        None if data.as_os_str().is_empty() => Ok(&image_classification::SPEC),
         Some(name) => TASKS.iter().copied().find(|task| task.name == name).ok_or_else(|| Error::UnknownName {
             kind: "task",
             name: name.to_owned(),
@@ -103,6 +105,17 @@ pub trait Task: Sized + Sync {
 
     /// Class names in the order of the outputs.
     fn labels(&self) -> &[String];
+
+    /// Takes the labels of a published classifier: the outputs are these, and the classes of the data are among them.
+    ///
+    /// # Errors
+    /// [`Error::Label`] for the first class that is not; [`Error::Recipe`] for a task without published classifiers.
+    fn adopt_labels(&mut self, _labels: Vec<String>) -> Result<()> {
+        Err(Error::Recipe {
+            reason: format!("no classifier was published for the task {}", Self::NAME),
+            help: "leave out --head original".to_owned(),
+        })
+    }
 
     /// Digest of each example of a part, in order: what the example is, not where it lies.
     fn digests(&self, part: Part) -> Vec<[u8; 32]>;

@@ -14,6 +14,7 @@ mod onnx;
 mod onnx_messages;
 mod safetensors;
 mod tfjs;
+mod whole_head;
 
 use std::path::Path;
 
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use self::about::About;
 use self::build::Source;
 use self::graph::Graph;
+use self::whole_head::whole_head;
 use super::Bundle;
 use super::predict::Predictor;
 use super::self_test;
@@ -105,11 +107,12 @@ impl Bundle {
         let (backbone, head) = self.arrays()?;
         let manifest = self.manifest();
         let (spec, _) = backbones::find(&manifest.backbone.name)?;
+        let (recipe, head) = whole_head(&manifest.recipe.head, &head, manifest.backbone.classifier, &backbone)?;
         let source = Source {
             spec,
             variant: spec.find_variant(&manifest.backbone.variant)?,
             conventions: &manifest.backbone.conventions,
-            recipe: &manifest.recipe.head,
+            recipe: &recipe,
             backbone: &backbone,
             head: &head,
         };

@@ -139,6 +139,7 @@ fn metadata(exported: &Exported<'_>, family: &NameMap) -> Result<BTreeMap<&'stat
     let padding = match conventions.padding {
         Padding::Symmetric => "symmetric",
         Padding::Tensorflow => "tensorflow",
+        Padding::BottomRight => "bottom_right",
     };
     let output = match exported.source.recipe.output {
         Output::Softmax => "softmax",

@@ -75,6 +75,7 @@ impl Example {
                 source: "random".to_owned(),
                 pretrained_digest: String::new(),
                 licence: Some("MIT".to_owned()),
+                classifier: None,
             },
             recipe: Recipe { head: recipe, ..Recipe::default() },
             choice: None,

@@ -13,6 +13,7 @@ use headstart_data::scan::{Scan, ScanMemo, scan};
 use headstart_data::split::{SplitRule, split};
 
 use crate::error::{Error, Result};
+use crate::labels;
 use crate::recipe::{Recipe, Validation};
 use crate::run::RunOptions;
 use crate::tasks::{Part, View};
@@ -39,6 +40,10 @@ impl ImageExamples {
     /// # Errors
     /// [`Error::Data`] when there is nothing to learn from.
     pub(crate) fn open(recipe: &Recipe, options: &RunOptions, observer: &mut dyn Observer) -> Result<Self> {
+        if recipe.data.as_os_str().is_empty() {
+            // A published classifier that is kept as it is.
+            return Ok(Self { classes: Vec::new(), parts: Default::default(), skipped: 0 });
+        }
         let mut listing = layouts::open(&recipe.data)?;
         if let Validation::Folder(folder) = &recipe.validation {
             add_validation_folder(&mut listing, folder)?;
@@ -69,7 +74,9 @@ impl ImageExamples {
             part.labels.push(scanned.example.label);
         }
         let examples = Self { classes: listing.classes, parts, skipped: listing.skipped.len() + scanned.skipped.len() };
-        examples.check(&recipe.data)?;
+        if !recipe.head.original {
+            examples.check(&recipe.data)?;
+        }
         observer.event(&Event::Data {
             layout: listing.layout.to_owned(),
             classes: examples.classes.clone(),
@@ -79,6 +86,16 @@ impl ImageExamples {
             skipped: examples.skipped,
         });
         Ok(examples)
+    }
+
+    /// Renumbers the examples by the labels of a published classifier.
+    pub(crate) fn adopt_labels(&mut self, labels: Vec<String>) -> Result<()> {
+        let indices = self.classes.iter().map(|class| labels::find(&labels, class)).collect::<Result<Vec<usize>>>()?;
+        for part in &mut self.parts {
+            part.labels.iter_mut().for_each(|label| *label = indices[*label]);
+        }
+        self.classes = labels;
+        Ok(())
     }
 
     pub(crate) fn classes(&self) -> &[String] {

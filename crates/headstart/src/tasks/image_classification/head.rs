@@ -40,7 +40,11 @@ impl ClassificationHead {
         parameters
     }
 
-    pub(crate) fn load(recipe: &HeadRecipe, parameters: &Parameters, device: &Device) -> Result<Self> {
+    /// The head from its arrays: `hidden.0.weight` `[in, out]`, `hidden.0.bias`, …, `output.bias`.
+    ///
+    /// # Errors
+    /// [`crate::Error::UnknownName`] when one is missing.
+    pub fn load(recipe: &HeadRecipe, parameters: &Parameters, device: &Device) -> Result<Self> {
         let hidden = (0..recipe.hidden.len())
             .map(|index| Dense::load(parameters, &format!("hidden.{index}"), device))
             .collect::<Result<_>>()?;
@@ -59,6 +63,9 @@ impl ClassificationHead {
             (Features::Map(map), Pool::Average) => {
                 let [batch, channels, height, width] = map.dims();
                 map.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels]) // [B, C]
+            }
+            (Features::Map(_), Pool::Logits) => {
+                unreachable!("the recipe's check lets no stage below the published classifier learn")
             }
             (Features::Map(map), Pool::Flatten) => {
                 let [batch, channels, height, width] = map.dims();

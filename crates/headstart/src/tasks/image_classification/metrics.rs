@@ -68,6 +68,9 @@ pub struct ClassificationMetrics {
     pub micro_average: Average,
     /// Mean over classes weighted by their number of examples.
     pub weighted_average: Average,
+    /// Indices of the labels that what follows is about, where it is not about all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<usize>>,
     /// One entry a class, in the order of the labels.
     pub per_class: Vec<ClassMetrics>,
     /// Number of examples, `[C, C]`: row = true class, column = predicted class.
@@ -150,9 +153,38 @@ impl ClassificationMetrics {
             macro_average: Average::weighted(&per_class, |_| 1.0),
             micro_average: Average { precision: accuracy, recall: accuracy, f1: accuracy },
             weighted_average: Average::weighted(&per_class, |class| class.support as f64),
+            classes: None,
             per_class,
             confusion,
         })
+    }
+
+    /// The same, with what is said of single classes and the averages over them only of classes that occur or were
+    /// predicted: of a network that tells a thousand classes apart, most are not in the data.
+    pub fn of_seen_classes(self) -> Self {
+        let is_seen = |class: &usize| {
+            self.confusion
+                .iter()
+                .zip(0..)
+                .any(|(row, label)| row[*class] > 0 || label == *class && row.iter().any(|count| *count > 0))
+        };
+        let seen: Vec<usize> = (0..self.per_class.len()).filter(is_seen).collect();
+        let per_class: Vec<ClassMetrics> = seen.iter().map(|&class| self.per_class[class]).collect();
+        let confusion =
+            seen.iter().map(|&row| seen.iter().map(|&column| self.confusion[row][column]).collect()).collect();
+        Self {
+            macro_average: Average::weighted(&per_class, |_| 1.0),
+            weighted_average: Average::weighted(&per_class, |class| class.support as f64),
+            classes: Some(seen),
+            per_class,
+            confusion,
+            ..self
+        }
+    }
+
+    /// Index of the label of entry `row` of [`per_class`](Self::per_class).
+    pub fn label_of(&self, row: usize) -> usize {
+        self.classes.as_ref().map_or(row, |classes| classes[row])
     }
 }
 
@@ -302,6 +334,20 @@ mod tests {
             }
         }
         found
+    }
+
+    #[test]
+    fn classes_that_neither_occur_nor_are_predicted_can_be_left_out() {
+        // Truth 1, 1, 4; predicted 1, 3, 4 of six classes.
+        let row = |class: usize| (0..6).map(move |other| if other == class { 0.5 } else { 0.1 });
+        let probabilities: Vec<f32> = row(1).chain(row(3)).chain(row(4)).collect();
+        let all = ClassificationMetrics::from_probabilities(&probabilities, &[1, 1, 4], 6).unwrap();
+        let seen = all.clone().of_seen_classes();
+        assert_eq!(seen.classes, Some(vec![1, 3, 4]));
+        assert_eq!(seen.confusion, [[1, 1, 0], [0, 0, 0], [0, 0, 1]]);
+        assert_eq!((seen.label_of(2), all.label_of(2)), (4, 2));
+        assert_eq!((seen.accuracy, seen.top5_accuracy), (all.accuracy, all.top5_accuracy));
+        assert!((seen.macro_average.f1 - (2.0 / 3.0 + 1.0) / 3.0).abs() < 1e-12);
     }
 
     #[test]

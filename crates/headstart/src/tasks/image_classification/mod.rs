@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::features::FeatureLayout;
 use crate::parameters::{ParameterSpec, Parameters};
 use crate::rate_finder::find_rates_task;
-use crate::recipe::{HeadRecipe, Output, Recipe};
+use crate::recipe::{ClassWeights, HeadRecipe, Output, Recipe};
 use crate::run::{self, RunOptions};
 use crate::train::observer::Observer;
 
@@ -38,6 +38,7 @@ pub(crate) static SPEC: TaskSpec = TaskSpec {
 #[derive(Debug)]
 pub struct ImageClassification {
     examples: ImageExamples,
+    class_rule: ClassWeights,
     class_weights: Vec<f32>,
 }
 
@@ -56,11 +57,18 @@ impl Task for ImageClassification {
         }
         let class_weights =
             loss::class_weights(recipe.class_weights, examples.labels(Part::Train), examples.classes().len());
-        Ok(Self { examples, class_weights })
+        Ok(Self { examples, class_rule: recipe.class_weights, class_weights })
     }
 
     fn labels(&self) -> &[String] {
         self.examples.classes()
+    }
+
+    fn adopt_labels(&mut self, labels: Vec<String>) -> Result<()> {
+        self.examples.adopt_labels(labels)?;
+        let classes = self.examples.classes().len();
+        self.class_weights = loss::class_weights(self.class_rule, self.examples.labels(Part::Train), classes);
+        Ok(())
     }
 
     fn digests(&self, part: Part) -> Vec<[u8; 32]> {
@@ -122,7 +130,8 @@ impl Task for ImageClassification {
             .chunks_exact(outputs.len() / labels.len().max(1))
             .flat_map(|row| decode::probabilities(row, recipe.head.output))
             .collect();
-        metrics::ClassificationMetrics::from_probabilities(&probabilities, labels, classes)
-            .expect("finite probabilities, one row a label: diverged training stops earlier")
+        let metrics = metrics::ClassificationMetrics::from_probabilities(&probabilities, labels, classes)
+            .expect("finite probabilities, one row a label: diverged training stops earlier");
+        if recipe.head.original { metrics.of_seen_classes() } else { metrics }
     }
 }
