@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 
 use crate::error::WeightsError;
+use crate::limits;
 
 /// Type of the numbers of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,8 +92,11 @@ impl ArrayInfo {
     }
 }
 
-/// Number of elements of a shape, if it and the bytes of it fit `usize`.
+/// Number of elements of a shape, if it has no more axes than arrays have and the bytes of it fit `usize`.
 pub(crate) fn checked_count(shape: &[usize], dtype: DType) -> Option<usize> {
+    if shape.len() > limits::AXES {
+        return None;
+    }
     let count = shape.iter().try_fold(1usize, |count, length| count.checked_mul(*length))?;
     count.checked_mul(dtype.size())?;
     Some(count)

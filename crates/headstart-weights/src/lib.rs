@@ -5,8 +5,10 @@
 mod array;
 mod error;
 mod hdf5;
+mod json;
 pub mod keras_h5;
 pub mod keras_v3;
+pub mod limits;
 mod peek;
 pub mod pytorch;
 pub mod safetensors;

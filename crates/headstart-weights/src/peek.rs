@@ -1,14 +1,13 @@
 //! What is looked at before a format is chosen: the first bytes, and the names inside of what holds several things.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-
-use zip::ZipArchive;
 
 use crate::error::WeightsError;
 use crate::hdf5::{self, Hdf5};
 use crate::source::Source;
+use crate::zip_member::{self, Archive};
 
 /// More names than this are not listed: what a format looks for would not lie behind them.
 const MOST_NAMES: usize = 65_536;
@@ -34,6 +33,10 @@ pub struct Peek<'a> {
     pub path: &'a Path,
     /// Up to 64 bytes from the beginning of a file.
     pub first: &'a [u8],
+    /// Up to 8 bytes from its end.
+    pub last: &'a [u8],
+    /// Bytes of a file.
+    pub length: u64,
     /// What it is.
     pub kind: Kind,
     /// Names in a folder, in a zip or at the root of an HDF5 file, sorted; none where they cannot be read.
@@ -55,14 +58,17 @@ impl Peek<'_> {
                 names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
             }
             names.sort();
-            return Ok(then(&Peek { path, first: &[], kind: Kind::Folder, names }));
+            return Ok(then(&Peek { path, first: &[], last: &[], length: 0, kind: Kind::Folder, names }));
         }
-        let mut first = Vec::with_capacity(64);
-        File::open(path).map_err(failed)?.take(64).read_to_end(&mut first).map_err(failed)?;
-        let kind = if first.starts_with(b"PK\x03\x04") {
-            let archive = File::open(path).ok().and_then(|file| ZipArchive::new(BufReader::new(file)).ok());
-            if let Some(archive) = archive {
-                names.extend(archive.file_names().take(MOST_NAMES).map(str::to_owned));
+        let mut file = File::open(path).map_err(failed)?;
+        let (mut first, mut last) = (Vec::with_capacity(64), Vec::with_capacity(8));
+        file.by_ref().take(64).read_to_end(&mut first).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(8))).map_err(failed)?;
+        file.take(8).read_to_end(&mut last).map_err(failed)?;
+        let kind = if first.starts_with(&zip_member::SIGNATURE) {
+            if let Ok(archive) = Archive::open(path, "zip") {
+                names.extend(archive.names().take(MOST_NAMES).map(str::to_owned));
             }
             Kind::Zip
         } else if first.starts_with(&hdf5::SIGNATURE) {
@@ -72,7 +78,7 @@ impl Peek<'_> {
             Kind::Plain
         };
         names.sort();
-        Ok(then(&Peek { path, first: &first, kind, names }))
+        Ok(then(&Peek { path, first: &first, last: &last, length, kind, names }))
     }
 }
 

@@ -9,12 +9,13 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::array::{Array, ArrayInfo, DType, checked_count};
 use crate::error::WeightsError;
 use crate::peek::Peek;
-use crate::{Checkpoint, Format};
+use crate::{Checkpoint, Format, json};
 
 const NAME: &str = "safetensors";
 
@@ -100,11 +101,9 @@ struct Listing {
 impl Listing {
     fn parse(path: &Path, header: &[u8], values: u64) -> Result<Self, WeightsError> {
         let wrong = |reason: String| malformed(path, &reason);
-        let Value::Object(entries) =
-            serde_json::from_slice(header).map_err(|error| wrong(format!("its header is not JSON: {error}")))?
-        else {
-            return Err(wrong("its header is not a JSON object".to_owned()));
-        };
+        let file = values.saturating_add(header.len() as u64);
+        let Entries(entries) =
+            json::parse(header, file).map_err(|error| wrong(format!("its header cannot be read: {error}")))?;
         let mut metadata = BTreeMap::new();
         let mut found: Vec<(u64, u64, ArrayInfo)> = Vec::new();
         for (name, entry) in entries {
@@ -132,9 +131,38 @@ impl Listing {
         if let Some(pair) = found.windows(2).find(|pair| pair[0].1 > pair[1].0) {
             return Err(wrong(format!("arrays `{}` and `{}` overlap", pair[0].2.name, pair[1].2.name)));
         }
-        let starts =
-            found.iter().enumerate().map(|(index, (start, _, info))| (info.name.clone(), (index, *start))).collect();
+        let mut starts = BTreeMap::new();
+        for (index, (start, _, info)) in found.iter().enumerate() {
+            if starts.insert(info.name.clone(), (index, *start)).is_some() {
+                return Err(wrong(format!("two arrays are called `{}`", info.name)));
+            }
+        }
         Ok(Self { arrays: found.into_iter().map(|(_, _, info)| info).collect(), starts, metadata })
+    }
+}
+
+/// The entries of a JSON object in their order, names that come twice included.
+struct Entries(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(Each)
     }
 }
 
@@ -267,6 +295,22 @@ mod tests {
         assert!(matches!(opened(&huge), Err(WeightsError::TooLarge { .. })));
     }
 
+    #[test]
+    fn two_arrays_of_one_name_are_refused_and_none_is_lost() {
+        let twice = r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}}"#;
+        let error = opened(&file(twice, &[0; 8])).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("two arrays are called `a`"), "{error}");
+    }
+
+    #[test]
+    fn a_header_of_another_shape_is_refused() {
+        for header in ["[1]", "{\"a\":1}", "{\"__metadata__\":[]}", "{\"__metadata__\":{\"a\":1}}", "{", "{}}"] {
+            assert!(opened(&file(header, &[])).is_err(), "{header}");
+        }
+        let deep = format!("{{\"a\":{}", "[".repeat(100_000));
+        assert!(opened(&file(&deep, &[])).is_err());
+    }
+
     proptest! {
         #[test]
         fn no_mutation_of_a_file_panics(at in 0usize..150, byte: u8, cut in 0usize..200) {
@@ -279,6 +323,14 @@ mod tests {
                     let _ = checkpoint.read(&array.name);
                 }
             }
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), length in 0u64..200) {
+            let mut whole = length.to_le_bytes().to_vec();
+            whole.push(b'{');
+            whole.extend(bytes);
+            let _ = opened(&whole);
         }
     }
 }

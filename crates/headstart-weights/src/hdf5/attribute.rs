@@ -40,6 +40,9 @@ pub(super) fn texts(input: &Input, header: u64) -> Result<BTreeMap<String, Vec<S
     Ok(found.texts)
 }
 
+/// What is paid for a text besides its bytes.
+const OF_TEXT: u64 = 32;
+
 struct Texts<'a> {
     input: &'a Input,
     /// Collections of the global heap that were read, by address.
@@ -79,13 +82,11 @@ impl Texts<'_> {
         let count =
             count.ok_or_else(|| Hdf5Error::malformed(format!("attribute `{name}` is larger than its object")))?;
         let elements = cursor.rest();
+        // Texts take more room here than in the file, where those of no bytes take none at all.
+        self.input.charge((count as u64).saturating_mul(OF_TEXT))?;
         let values = match datatype {
             _ if count == 0 => Vec::new(),
-            // A list of texts of no bytes takes no room, so its length could be anything.
-            Datatype::Text(0) => {
-                self.input.charge(count as u64)?;
-                vec![String::new(); count]
-            }
+            Datatype::Text(0) => vec![String::new(); count],
             Datatype::Text(size) => elements.chunks_exact(size).take(count).map(text_of).collect(),
             Datatype::TextInHeap => {
                 elements.chunks_exact(16).take(count).map(|place| self.in_heap(place)).collect::<Result<_, _>>()?

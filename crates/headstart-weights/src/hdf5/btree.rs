@@ -7,11 +7,11 @@ use super::{Hdf5Error, UNDEFINED};
 /// Trees of the first version are balanced and wide: this depth holds more than any file.
 const MOST_LEVELS: u8 = 16;
 
-/// Type of a tree of links by name.
-pub(super) const LINK_NAMES: u8 = 5;
+/// Type of a tree of links by name, and bytes of a record: a hash and a place in the heap.
+pub(super) const LINK_NAMES: (u8, usize) = (5, 11);
 
-/// Type of a tree of attributes by name.
-pub(super) const ATTRIBUTE_NAMES: u8 = 8;
+/// Type of a tree of attributes by name: a place in the heap, flags, the order of creation and a hash.
+pub(super) const ATTRIBUTE_NAMES: (u8, usize) = (8, 17);
 
 /// One chunk of a data set.
 pub(super) struct Chunk {
@@ -79,7 +79,7 @@ fn walk(input: &Input, root: u64, sort: u8, key: usize, found: &mut Found<'_>) -
 }
 
 /// Every record of a tree of the second version, in order.
-pub(super) fn records(input: &Input, address: u64, sort: u8) -> Result<Vec<Vec<u8>>, Hdf5Error> {
+pub(super) fn records(input: &Input, address: u64, (sort, length): (u8, usize)) -> Result<Vec<Vec<u8>>, Hdf5Error> {
     let bytes = input.structure(address, 38)?;
     let mut cursor = Cursor::new(checked(&bytes, "tree header")?, "tree header");
     cursor.expect(b"BTHD", 0)?;
@@ -89,7 +89,7 @@ pub(super) fn records(input: &Input, address: u64, sort: u8) -> Result<Vec<Vec<u
     let depth = cursor.u16()?;
     cursor.skip(2)?;
     let (root, count) = (cursor.u64()?, cursor.u16()?);
-    if found != sort || record == 0 || depth > u16::from(MOST_LEVELS) {
+    if found != sort || record != length || depth > u16::from(MOST_LEVELS) {
         return Err(Hdf5Error::malformed("the index of a heap makes no sense"));
     }
     let mut tree = Tree { input, sort, node: u64::from(node), record, records: Vec::new() };

@@ -9,12 +9,7 @@ use super::header::{self, Message, kind};
 use super::input::Input;
 use super::{Hdf5Error, UNDEFINED};
 use crate::array::{DType, checked_count};
-
-/// Arrays up to this many bytes may be packed as tightly as deflate can.
-const BOMB_FROM: u64 = 64 << 20;
-
-/// Larger ones may be this much larger than their bytes in the file.
-const MOST_EXPANSION: u64 = 100;
+use crate::limits;
 
 /// Deflate cannot pack tighter than this.
 const DEFLATE_LIMIT: u64 = 1032;
@@ -132,6 +127,7 @@ impl Dataset {
     }
 
     pub(super) fn read(&self, input: &Input) -> Result<Vec<u8>, Hdf5Error> {
+        input.refill();
         let needed = self.byte_len();
         let mut values = match &self.layout {
             _ if needed == 0 => Vec::new(),
@@ -173,7 +169,10 @@ impl Dataset {
         let needed = self.byte_len();
         let stored = chunks.clone().fold(0u64, |sum, (_, length)| sum.saturating_add(length));
         let tightest = if self.filters.contains(&Filter::Deflate) { DEFLATE_LIMIT } else { 1 };
-        let limit = stored.saturating_mul(MOST_EXPANSION).max(BOMB_FROM).min(stored.saturating_mul(tightest));
+        if stored > input.length() {
+            return Err(Hdf5Error::malformed("the chunks of an array share their bytes"));
+        }
+        let limit = limits::unpacked(stored).min(stored.saturating_mul(tightest));
         let chunk_len = chunk_shape.iter().product::<usize>() as u64 * element as u64;
         for claimed in [needed, chunk_len] {
             if claimed > limit {

@@ -4,9 +4,7 @@ use super::Hdf5Error;
 use super::cursor::Cursor;
 use super::header::Message;
 use crate::array::DType;
-
-/// More axes than this belong to no weights; HDF5 allows no more either.
-const MOST_AXES: usize = 32;
+use crate::limits;
 
 /// What an element is.
 #[derive(Debug, Clone, PartialEq)]
@@ -141,8 +139,8 @@ pub(super) fn shape_from(body: &[u8]) -> Result<Option<Vec<usize>>, Hdf5Error> {
         2 => cursor.u8()? == 2,
         other => return Err(Hdf5Error::unsupported(format!("version {other} of a shape"))),
     };
-    if rank > MOST_AXES {
-        let (claimed, limit) = (rank as u64, MOST_AXES as u64);
+    if rank > limits::AXES {
+        let (claimed, limit) = (rank as u64, limits::AXES as u64);
         return Err(Hdf5Error::TooLarge { what: "the number of axes of an array".to_owned(), claimed, limit });
     }
     if is_null {

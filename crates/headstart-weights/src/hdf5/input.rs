@@ -20,8 +20,15 @@ pub(super) struct Input {
 
 impl Input {
     pub(super) fn new(source: Source) -> Self {
-        let budget = source.length().saturating_mul(READS_OF_STRUCTURE).saturating_add(LEAST_BUDGET);
-        Self { source, budget: AtomicU64::new(budget) }
+        let input = Self { source, budget: AtomicU64::new(0) };
+        input.refill();
+        input
+    }
+
+    /// Begins with a full budget again: arrays may be read any number of times, each at its own cost.
+    pub(super) fn refill(&self) {
+        let full = self.source.length().saturating_mul(READS_OF_STRUCTURE).saturating_add(LEAST_BUDGET);
+        self.budget.store(full, Ordering::Relaxed);
     }
 
     /// Number of bytes.

@@ -24,7 +24,8 @@ use crate::error::WeightsError;
 use crate::hdf5::Hdf5;
 use crate::keras_h5::{KerasFile, Weight, hdf5_error, open_hdf5};
 use crate::peek::{Kind, Peek};
-use crate::{Checkpoint, Format, zip_member};
+use crate::zip_member::Archive;
+use crate::{Checkpoint, Format, json};
 use config::Config;
 
 const NAME: &str = "keras v3";
@@ -68,30 +69,31 @@ fn open(path: &Path) -> Result<Box<dyn Checkpoint>, WeightsError> {
     if Peek::at(path, is_weights)? {
         return open_weights(path, open_hdf5(path, NAME)?, &Config::default(), BTreeMap::new());
     }
-    let mut archive = zip_member::open(path, NAME)?;
-    if archive.index_for_name(WEIGHTS).is_none() {
+    let mut archive = Archive::open(path, NAME)?;
+    let length = archive.length();
+    if archive.member(WEIGHTS).is_none() {
         return Err(malformed(path, format!("it holds no `{WEIGHTS}`, the only form of weights that we read")));
     }
     let mut metadata = BTreeMap::new();
-    let mut json = |name: &str| -> Result<serde_json::Value, WeightsError> {
-        if archive.index_for_name(name).is_none() {
+    let mut member = |name: &str| -> Result<serde_json::Value, WeightsError> {
+        if archive.member(name).is_none() {
             return Ok(serde_json::Value::Null);
         }
-        let bytes = zip_member::read(&mut archive, path, NAME, name, LONGEST_CONFIG)?;
+        let bytes = archive.read(name, LONGEST_CONFIG)?;
         if name == "config.json"
             && bytes.len() <= LONGEST_METADATA
             && let Ok(text) = std::str::from_utf8(&bytes)
         {
             metadata.insert("model_config".to_owned(), text.to_owned());
         }
-        serde_json::from_slice(&bytes).map_err(|error| malformed(path, format!("`{name}` is not JSON: {error}")))
+        json::parse(&bytes, length).map_err(|error| malformed(path, format!("`{name}` is no usable JSON: {error}")))
     };
-    let about = json("metadata.json")?;
-    let config = Config::find(&json("config.json")?, version(&about));
+    let about = member("metadata.json")?;
+    let config = Config::find(&member("config.json")?, version(&about));
     if let Some(version) = version(&about) {
         metadata.insert("keras_version".to_owned(), version.to_owned());
     }
-    let source = zip_member::source(&mut archive, path, NAME, WEIGHTS)?;
+    let source = archive.source(WEIGHTS)?;
     let hdf5 = Hdf5::open(source).map_err(|error| hdf5_error(path, NAME, error))?;
     open_weights(path, hdf5, &config, metadata)
 }

@@ -11,12 +11,11 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use zip::ZipArchive;
-
 use crate::array::{Array, ArrayInfo};
 use crate::error::WeightsError;
 use crate::peek::{Kind, Peek};
-use crate::{Checkpoint, Format, keras_v3, tfjs};
+use crate::zip_member::Archive;
+use crate::{Checkpoint, Format, keras_v3, limits, tfjs};
 use pickle::{Pickle, PickleError, Value};
 use tensors::{Tensors, View};
 
@@ -39,12 +38,6 @@ const LARGEST_PICKLE: u64 = 256 << 20;
 /// Largest storage in bytes.
 const LARGEST_STORAGE: u64 = 64 << 30;
 
-/// A compressed storage may be this much larger than its bytes in the file, above [`BOMB_FROM`].
-const MOST_EXPANSION: u64 = 100;
-
-/// Smaller storages are harmless however well they compress.
-const BOMB_FROM: u64 = 64 << 20;
-
 fn is_zip(peek: &Peek<'_>) -> bool {
     // A zip that belongs to no format is taken for a PyTorch file that was changed, and the reader says what is missing.
     peek.kind == Kind::Zip && !keras_v3::is_archive(peek) && !tfjs::recognizes(peek)
@@ -65,7 +58,7 @@ struct Pytorch {
 /// Where the bytes of the storages are.
 enum Storages {
     /// Members `<folder>/data/<key>`.
-    Zip { archive: Mutex<ZipArchive<BufReader<File>>>, folder: String },
+    Zip { archive: Archive, folder: String },
     /// Offset in the file and number of elements by key.
     Legacy { file: Mutex<File>, places: BTreeMap<String, (u64, u64)> },
 }
@@ -87,48 +80,39 @@ fn pickle_error(path: &Path, error: PickleError) -> WeightsError {
 }
 
 fn open_zip(path: &Path) -> Result<Box<dyn Checkpoint>, WeightsError> {
-    let failed = |source| WeightsError::Io { path: path.to_owned(), source };
-    let broken = |error: zip::result::ZipError| malformed(path, format!("it is no whole zip archive: {error}"));
-    let file = File::open(path).map_err(failed)?;
-    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(broken)?;
+    let archive = Archive::open(path, NAME)?;
     let name = archive
-        .file_names()
+        .names()
         .find(|name| *name == "data.pkl" || name.ends_with("/data.pkl"))
         .map(str::to_owned)
         .ok_or_else(|| malformed(path, "the zip holds no data.pkl: it is no PyTorch file"))?;
     let folder = name.trim_end_matches("data.pkl").to_owned();
-    if let Ok(order) = archive.by_name(&format!("{folder}byteorder")) {
-        let mut text = String::new();
-        order.take(16).read_to_string(&mut text).map_err(failed)?;
-        if text != "little" {
+    let byte_order = format!("{folder}byteorder");
+    if archive.member(&byte_order).is_some() {
+        let mut text = Vec::new();
+        let read = archive.reader(&byte_order)?.take(16).read_to_end(&mut text);
+        read.map_err(|error| malformed(path, format!("member `{byte_order}` cannot be unpacked: {error}")))?;
+        if text != b"little" {
+            let text = String::from_utf8_lossy(&text).escape_debug().to_string();
             return Err(malformed(path, format!("its numbers are {text}-endian, which we do not read")));
         }
     }
-    let member = archive.by_name(&name).map_err(broken)?;
-    if member.size() > LARGEST_PICKLE {
-        return Err(WeightsError::TooLarge {
-            path: path.to_owned(),
-            what: "its pickle".to_owned(),
-            claimed: member.size(),
-            limit: LARGEST_PICKLE,
-        });
+    let claimed = archive.member(&name).map_or(0, |member| member.claimed);
+    if claimed > LARGEST_PICKLE {
+        let (what, limit) = ("its pickle".to_owned(), LARGEST_PICKLE);
+        return Err(WeightsError::TooLarge { path: path.to_owned(), what, claimed, limit });
     }
-    let pickle = Pickle::read(&mut member.take(LARGEST_PICKLE)).map_err(|error| pickle_error(path, error))?;
-    let tensors = Tensors::find(path, &pickle)?;
+    let pickle = Pickle::read(&mut BufReader::new(archive.reader(&name)?.take(LARGEST_PICKLE)), archive.length());
+    let pickle = pickle.map_err(|error| pickle_error(path, error))?;
+    let tensors = Tensors::find(path, &pickle, archive.length())?;
     for (key, storage) in &tensors.storages {
         let member = archive
-            .by_name(&format!("{folder}data/{key}"))
-            .map_err(|_| malformed(path, format!("storage `{key}` is not in the zip")))?;
-        let (claimed, stored) = (member.size(), member.compressed_size());
-        let limit =
-            if claimed > BOMB_FROM { LARGEST_STORAGE.min(stored.saturating_mul(MOST_EXPANSION)) } else { BOMB_FROM };
+            .member(&format!("{folder}data/{key}"))
+            .ok_or_else(|| malformed(path, format!("storage `{key}` is not in the zip")))?;
+        let (claimed, limit) = (member.claimed, LARGEST_STORAGE.min(limits::unpacked(member.stored)));
         if claimed > limit {
-            return Err(WeightsError::TooLarge {
-                path: path.to_owned(),
-                what: format!("storage `{key}`"),
-                claimed,
-                limit,
-            });
+            let what = format!("storage `{key}`");
+            return Err(WeightsError::TooLarge { path: path.to_owned(), what, claimed, limit });
         }
         if claimed < storage.byte_len() {
             return Err(malformed(
@@ -137,7 +121,7 @@ fn open_zip(path: &Path) -> Result<Box<dyn Checkpoint>, WeightsError> {
             ));
         }
     }
-    let storages = Storages::Zip { archive: Mutex::new(archive), folder };
+    let storages = Storages::Zip { archive, folder };
     Ok(Box::new(Pytorch { path: path.to_owned(), format: NAME, tensors, storages }))
 }
 
@@ -146,7 +130,7 @@ fn open_legacy(path: &Path) -> Result<Box<dyn Checkpoint>, WeightsError> {
     let file = File::open(path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
     let mut input = Counted { input: BufReader::new(file), count: 0 };
-    let mut next = || Pickle::read(&mut input).map_err(|error| pickle_error(path, error));
+    let mut next = || Pickle::read(&mut input, length).map_err(|error| pickle_error(path, error));
     let magic = next()?;
     if magic.value(magic.root) != &Value::Bytes(MAGIC.to_vec()) {
         return Err(malformed(path, "its magic number is wrong"));
@@ -161,7 +145,7 @@ fn open_legacy(path: &Path) -> Result<Box<dyn Checkpoint>, WeightsError> {
     }
     let object = next()?;
     let keys = next()?;
-    let tensors = Tensors::find(path, &object)?;
+    let tensors = Tensors::find(path, &object, length)?;
     let order = keys.items(keys.root).ok_or_else(|| malformed(path, "it has no list of storages"))?;
 
     let mut at = input.count;
@@ -257,12 +241,10 @@ impl Pytorch {
         let mut bytes = Vec::new();
         match &self.storages {
             Storages::Zip { archive, folder } => {
-                let mut archive = archive.lock().map_err(|_| poisoned())?;
-                let mut member = archive
-                    .by_name(&format!("{folder}data/{}", view.storage))
-                    .map_err(|error| malformed(&self.path, error.to_string()))?;
-                std::io::copy(&mut member.by_ref().take(from), &mut std::io::sink()).map_err(failed)?;
-                member.take(length).read_to_end(&mut bytes).map_err(failed)?;
+                let mut member = archive.reader(&format!("{folder}data/{}", view.storage))?;
+                let damaged = |error| malformed(&self.path, format!("storage `{}`: {error}", view.storage));
+                std::io::copy(&mut member.by_ref().take(from), &mut std::io::sink()).map_err(damaged)?;
+                member.take(length).read_to_end(&mut bytes).map_err(damaged)?;
             }
             Storages::Legacy { file, places } => {
                 let (start, _) =

@@ -91,8 +91,20 @@ const ALLOWED: &[&str] = &[
     "_codecs.encode",
 ];
 
-const MOST_VALUES: usize = 8_000_000;
-const LONGEST_TEXT: u64 = 64 << 20;
+/// Values and references that any pickle may have, however few bytes of a file they are packed in.
+const LEAST_VALUES: u64 = 1 << 18;
+
+/// Bytes of text likewise.
+const LEAST_TEXT: u64 = 4 << 20;
+
+/// Longest name of a global in bytes, and how much of a longer one is told.
+const LONGEST_GLOBAL: usize = 512;
+
+/// No pickle may have more values than this.
+const MOST_VALUES: u64 = 1 << 24;
+
+/// No pickle may have more bytes of text than this.
+const MOST_TEXT: u64 = 64 << 20;
 
 /// Reads one pickle; the root is the last value that [`Pickle::root`] names.
 pub(super) struct Pickle {
@@ -101,9 +113,19 @@ pub(super) struct Pickle {
 }
 
 impl Pickle {
-    pub(super) fn read(input: &mut dyn Read) -> Result<Self, PickleError> {
-        let mut machine =
-            Machine { input, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: Vec::new(), bytes: 0 };
+    /// Reads a pickle from a file of `length` bytes.
+    pub(super) fn read(input: &mut dyn Read, length: u64) -> Result<Self, PickleError> {
+        let mut machine = Machine {
+            input,
+            values: Vec::new(),
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: Vec::new(),
+            // A value has two bytes and more.
+            values_left: (length / 2).saturating_add(LEAST_VALUES).min(MOST_VALUES),
+            references_left: length.saturating_add(2 * LEAST_VALUES).min(2 * MOST_VALUES),
+            bytes_left: length.saturating_add(LEAST_TEXT).min(MOST_TEXT),
+        };
         let root = machine.run()?;
         Ok(Self { values: machine.values, root })
     }
@@ -141,8 +163,11 @@ struct Machine<'a> {
     /// Heights of the stack at the open marks.
     marks: Vec<usize>,
     memo: Vec<Option<Id>>,
-    /// Bytes of texts so far.
-    bytes: u64,
+    values_left: u64,
+    /// Entries of the stack, marks, and copies of entries of lists.
+    references_left: u64,
+    /// Bytes of texts.
+    bytes_left: u64,
 }
 
 type Step<T = ()> = Result<T, PickleError>;
@@ -155,11 +180,15 @@ impl Machine<'_> {
                 0x80 => drop(self.take::<1>()?), // PROTO
                 0x95 => drop(self.take::<8>()?), // FRAME
                 b'.' => return self.pop(),       // STOP
-                b'(' => self.marks.push(self.stack.len()),
+                b'(' => {
+                    self.charge(1)?;
+                    self.marks.push(self.stack.len());
+                }
                 b'0' => drop(self.pop()?),         // POP
                 b'1' => drop(self.pop_to_mark()?), // POP_MARK
                 b'2' => {
                     let top = self.top()?;
+                    self.charge(1)?;
                     self.stack.push(top);
                 }
                 b'N' => self.push(Value::Nothing)?,
@@ -303,10 +332,8 @@ impl Machine<'_> {
     }
 
     fn take_long(&mut self, length: u64) -> Step<Vec<u8>> {
-        self.bytes = self.bytes.saturating_add(length);
-        if self.bytes > LONGEST_TEXT {
-            return Err(PickleError::TooLarge("its texts"));
-        }
+        let left = self.bytes_left.checked_sub(length);
+        self.bytes_left = left.ok_or(PickleError::TooLarge("its texts"))?;
         let mut bytes = Vec::new();
         // Grows with what is there, not with what is claimed.
         let read = (&mut *self.input).take(length).read_to_end(&mut bytes).map_err(|_| PickleError::Truncated)?;
@@ -318,7 +345,7 @@ impl Machine<'_> {
         loop {
             match self.byte()? {
                 b'\n' => break,
-                byte if bytes.len() < 512 => bytes.push(byte),
+                byte if bytes.len() < LONGEST_GLOBAL => bytes.push(byte),
                 _ => return Err(PickleError::TooLarge("the name of a global")),
             }
         }
@@ -326,11 +353,18 @@ impl Machine<'_> {
     }
 
     fn push(&mut self, value: Value) -> Step {
-        if self.values.len() >= MOST_VALUES {
-            return Err(PickleError::TooLarge("the number of its values"));
-        }
+        let left = self.values_left.checked_sub(1);
+        self.values_left = left.ok_or(PickleError::TooLarge("the number of its values"))?;
+        self.charge(1)?;
         self.stack.push(self.values.len());
         self.values.push(value);
+        Ok(())
+    }
+
+    /// Pays for references.
+    fn charge(&mut self, count: usize) -> Step {
+        let left = self.references_left.checked_sub(count as u64);
+        self.references_left = left.ok_or(PickleError::TooLarge("the references among its values"))?;
         Ok(())
     }
 
@@ -406,10 +440,13 @@ impl Machine<'_> {
     }
 
     fn global(&mut self, module: &str, name: &str) -> Step {
-        let full = format!("{module}.{name}");
+        let mut full = format!("{module}.{name}");
         match ALLOWED.iter().find(|allowed| **allowed == full) {
             Some(allowed) => self.push(Value::Global(allowed)),
-            None => Err(PickleError::Forbidden(full)),
+            None => {
+                full.truncate(full.floor_char_boundary(LONGEST_GLOBAL));
+                Err(PickleError::Forbidden(full))
+            }
         }
     }
 
@@ -418,9 +455,11 @@ impl Machine<'_> {
         let Value::Global(name) = self.values[function] else {
             return Err(PickleError::Malformed("it calls what is no function"));
         };
-        let Value::Tuple(arguments) = self.values[arguments].clone() else {
+        let Value::Tuple(arguments) = &self.values[arguments] else {
             return Err(PickleError::Malformed("it calls a function without arguments"));
         };
+        let arguments = arguments.clone();
+        self.charge(arguments.len())?;
         let value = match (name, arguments.as_slice()) {
             (
                 "torch._utils._rebuild_tensor" | "torch._utils._rebuild_tensor_v2",
@@ -437,8 +476,13 @@ impl Machine<'_> {
             }
             ("collections.OrderedDict" | "builtins.dict", [pairs]) => self.dict_of(*pairs)?,
             ("collections.OrderedDict" | "builtins.dict" | "collections.defaultdict", _) => Value::Dict(Vec::new()),
-            ("torch.Size", [items]) => match self.values[*items].clone() {
-                Value::List(items) | Value::Tuple(items) => Value::Tuple(items),
+            ("torch.Size", [items]) => match &self.values[*items] {
+                Value::List(items) | Value::Tuple(items) => {
+                    // The copy is paid for: one list could be copied by every byte that follows.
+                    let items = items.clone();
+                    self.charge(items.len())?;
+                    Value::Tuple(items)
+                }
                 _ => return Err(PickleError::Malformed("a size without lengths")),
             },
             _ => Value::Opaque,
@@ -447,8 +491,11 @@ impl Machine<'_> {
     }
 
     /// A dictionary from a list of pairs.
-    fn dict_of(&self, pairs: Id) -> Step<Value> {
+    fn dict_of(&mut self, pairs: Id) -> Step<Value> {
         let wrong = PickleError::Malformed("a dictionary made from what are no pairs");
+        let (Value::List(items) | Value::Tuple(items)) = &self.values[pairs] else { return Err(wrong) };
+        let count = items.len();
+        self.charge(2 * count)?;
         let (Value::List(items) | Value::Tuple(items)) = &self.values[pairs] else { return Err(wrong) };
         let pair = |item: &Id| match &self.values[*item] {
             Value::Tuple(pair) | Value::List(pair) if pair.len() == 2 => Some((pair[0], pair[1])),
@@ -473,9 +520,7 @@ impl Machine<'_> {
     fn recall(&mut self, slot: usize) -> Step {
         let id =
             self.memo.get(slot).copied().flatten().ok_or(PickleError::Malformed("it recalls what it never kept"))?;
-        if self.stack.len() > MOST_VALUES {
-            return Err(PickleError::TooLarge("its stack"));
-        }
+        self.charge(1)?;
         self.stack.push(id);
         Ok(())
     }
@@ -496,7 +541,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(bytes: &[u8]) -> Result<Pickle, PickleError> {
-        Pickle::read(&mut &bytes[..])
+        Pickle::read(&mut &bytes[..], bytes.len() as u64)
     }
 
     #[test]
@@ -531,9 +576,30 @@ mod tests {
 
     #[test]
     fn claims_beyond_the_bytes_allocate_nothing() {
-        assert_eq!(read(b"\x80\x02X\xff\xff\xff\x00short").map(|_| ()), Err(PickleError::Truncated));
+        assert_eq!(read(b"\x80\x02X\xff\xff\x0f\x00short").map(|_| ()), Err(PickleError::Truncated));
         assert!(matches!(read(b"\x80\x02\x8d\xff\xff\xff\xff\xff\xff\xff\xff"), Err(PickleError::TooLarge(_))));
         assert!(matches!(read(b"\x80\x02Nr\xff\xff\xff\xff."), Err(PickleError::TooLarge(_))));
+    }
+
+    #[test]
+    fn what_a_few_bytes_repeat_is_paid_for() {
+        let million = 1 << 20;
+        let program = |once: &[u8], many: &[u8]| [once, &many.repeat(million), b"."].concat();
+        // As if all of it had been packed in a hundred bytes of a file.
+        let read = |bytes: &[u8]| Pickle::read(&mut &bytes[..], 100).map(|_| ());
+        let size = b"ctorch\nSize\nq\x01(".to_vec();
+        let size = [&size[..], &b"N".repeat(1 << 17), b"tq\x00"].concat();
+        for (once, many) in [
+            (&b"\x80\x02"[..], &b"("[..]),
+            (b"\x80\x02N", b"2"),
+            (b"\x80\x02", b"]"),
+            (b"\x80\x02Nq\x00", b"h\x00"),
+            (&size, b"h\x01h\x00\x85R"),
+            (b"\x80\x02]q\x00", b"h\x00N\x85a"),
+        ] {
+            let result = read(&program(once, many));
+            assert!(matches!(result, Err(PickleError::TooLarge(_))), "{many:?}: {result:?}");
+        }
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use super::malformed;
 use super::pickle::{Id, Pickle, Value};
 use crate::array::{ArrayInfo, DType, checked_count};
 use crate::error::WeightsError;
+use crate::limits;
 
 /// Every tensor of a pickle by its dotted name.
 pub(super) struct Tensors {
@@ -41,30 +42,43 @@ pub(super) struct View {
 /// Nesting deeper than this is a cycle.
 const MOST_LEVELS: usize = 16;
 
-/// A tensor expanded with stride 0 may take this many bytes even where its storage is smaller.
-const LARGEST_EXPANSION: u64 = 256 << 20;
+/// Bytes of names and texts that any pickle may give, besides the length of its file.
+const LEAST_NAMES: u64 = 16 << 20;
+
+/// What is paid for each value on the way, besides its name.
+const OF_VALUE: u64 = 160;
+
+/// A walk through values that may be shared, and so be met any number of times.
+struct Walk<'a> {
+    path: &'a Path,
+    pickle: &'a Pickle,
+    found: Tensors,
+    /// Bytes of names and texts that may still be made.
+    left: u64,
+}
 
 impl Tensors {
-    pub(super) fn find(path: &Path, pickle: &Pickle) -> Result<Self, WeightsError> {
-        let mut tensors = Self {
+    /// Every tensor of a pickle from a file of `length` bytes.
+    pub(super) fn find(path: &Path, pickle: &Pickle, length: u64) -> Result<Self, WeightsError> {
+        let found = Self {
             arrays: Vec::new(),
             views: Vec::new(),
             index: BTreeMap::new(),
             storages: BTreeMap::new(),
             metadata: BTreeMap::new(),
         };
-        tensors.walk(path, pickle, pickle.root, &mut String::new(), 0)?;
-        Ok(tensors)
+        let left = length.saturating_mul(16).saturating_add(LEAST_NAMES);
+        let mut walk = Walk { path, pickle, found, left };
+        walk.value(pickle.root, &mut String::new(), 0)?;
+        Ok(walk.found)
     }
+}
 
-    fn walk(
-        &mut self,
-        path: &Path,
-        pickle: &Pickle,
-        id: Id,
-        name: &mut String,
-        level: usize,
-    ) -> Result<(), WeightsError> {
+impl Walk<'_> {
+    fn value(&mut self, id: Id, name: &mut String, level: usize) -> Result<(), WeightsError> {
+        let (path, pickle) = (self.path, self.pickle);
+        let left = self.left.checked_sub(OF_VALUE + name.len() as u64);
+        self.left = left.ok_or_else(|| malformed(path, "its values refer to the same values again and again"))?;
         if level > MOST_LEVELS {
             return Err(malformed(path, format!("`{name}` is nested deeper than {MOST_LEVELS} levels")));
         }
@@ -78,40 +92,38 @@ impl Tensors {
                         _ => continue,
                     };
                     join(name, &part);
-                    self.walk(path, pickle, *value, name, level + 1)?;
+                    self.value(*value, name, level + 1)?;
                     name.truncate(length);
                 }
             }
             Value::List(items) | Value::Tuple(items) => {
                 for (index, item) in items.iter().enumerate() {
                     join(name, &index.to_string());
-                    self.walk(path, pickle, *item, name, level + 1)?;
+                    self.value(*item, name, level + 1)?;
                     name.truncate(length);
                 }
             }
             Value::Tensor { storage, offset, shape, strides } => {
-                self.add(path, pickle, name, *storage, *offset, *shape, *strides)?;
+                self.add(name, *storage, *offset, *shape, *strides)?;
             }
-            Value::Text(text) if text.len() <= 1024 => drop(self.metadata.insert(name.clone(), text.clone())),
-            Value::Int(number) => drop(self.metadata.insert(name.clone(), number.to_string())),
-            Value::Float(number) => drop(self.metadata.insert(name.clone(), number.to_string())),
-            Value::Bool(truth) => drop(self.metadata.insert(name.clone(), truth.to_string())),
+            Value::Text(text) if text.len() <= 1024 => {
+                self.left = self.left.saturating_sub(text.len() as u64);
+                self.tell(name, text.clone());
+            }
+            Value::Int(number) => self.tell(name, number.to_string()),
+            Value::Float(number) => self.tell(name, number.to_string()),
+            Value::Bool(truth) => self.tell(name, truth.to_string()),
             _ => {}
         }
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the five parts of one tensor and where they come from")]
-    fn add(
-        &mut self,
-        path: &Path,
-        pickle: &Pickle,
-        name: &str,
-        storage: Id,
-        offset: Id,
-        shape: Id,
-        strides: Id,
-    ) -> Result<(), WeightsError> {
+    fn tell(&mut self, name: &str, text: String) {
+        self.found.metadata.insert(name.to_owned(), text);
+    }
+
+    fn add(&mut self, name: &str, storage: Id, offset: Id, shape: Id, strides: Id) -> Result<(), WeightsError> {
+        let (path, pickle) = (self.path, self.pickle);
         let wrong = |what: &str| malformed(path, format!("tensor `{name}` has no usable {what}"));
         let (key, storage) = storage_of(path, pickle, storage)?.ok_or_else(|| wrong("storage"))?;
         let numbers = |id: Id| -> Option<Vec<u64>> {
@@ -124,7 +136,7 @@ impl Tensors {
             numbers(strides).filter(|strides| strides.len() == shape.len()).ok_or_else(|| wrong("strides"))?;
         let offset = pickle.int(offset).and_then(|offset| u64::try_from(offset).ok()).ok_or_else(|| wrong("offset"))?;
         let count = checked_count(&shape, storage.dtype).ok_or_else(|| wrong("shape"))? as u64;
-        let limit = storage.byte_len().max(LARGEST_EXPANSION);
+        let limit = storage.byte_len().max(limits::SMALL);
         let claimed = count * storage.dtype.size() as u64;
         if claimed > limit {
             let what = format!("tensor `{name}`");
@@ -139,18 +151,18 @@ impl Tensors {
                 format!("tensor `{name}` reaches beyond its storage of {} values", storage.elements),
             ));
         }
-        if self.index.insert(name.to_owned(), self.arrays.len()).is_some() {
+        if self.found.index.insert(name.to_owned(), self.found.arrays.len()).is_some() {
             return Err(malformed(path, format!("two tensors are called `{name}`")));
         }
-        match self.storages.get_mut(&key) {
+        match self.found.storages.get_mut(&key) {
             Some(known) if known.dtype != storage.dtype => {
                 return Err(malformed(path, format!("storage `{key}` has two types")));
             }
             Some(known) => known.elements = known.elements.max(storage.elements),
-            None => drop(self.storages.insert(key.clone(), storage)),
+            None => drop(self.found.storages.insert(key.clone(), storage)),
         }
-        self.arrays.push(ArrayInfo { name: name.to_owned(), shape, dtype: storage.dtype });
-        self.views.push(View { storage: key, offset, strides });
+        self.found.arrays.push(ArrayInfo { name: name.to_owned(), shape, dtype: storage.dtype });
+        self.found.views.push(View { storage: key, offset, strides });
         Ok(())
     }
 }

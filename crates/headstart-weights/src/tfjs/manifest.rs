@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::{NAME, malformed};
 use crate::array::{ArrayInfo, DType, checked_count};
 use crate::error::WeightsError;
+use crate::json;
 
 /// What we need of a manifest; the topology of the model is passed over without being kept.
 #[derive(Debug, Default, Deserialize)]
@@ -63,13 +64,13 @@ pub(super) enum Weight {
 }
 
 impl Manifest {
-    /// Reads `model.json` or `weights_manifest.json`.
-    pub(super) fn parse(path: &Path, json: &[u8]) -> Result<(Self, Vec<Group>), WeightsError> {
-        let wrong = |error: serde_json::Error| malformed(path, format!("its manifest cannot be read: {error}"));
-        if json.trim_ascii_start().starts_with(b"[") {
-            return Ok((Self::default(), serde_json::from_slice(json).map_err(wrong)?));
+    /// Reads `model.json` or `weights_manifest.json` of a file of `length` bytes.
+    pub(super) fn parse(path: &Path, manifest: &[u8], length: u64) -> Result<(Self, Vec<Group>), WeightsError> {
+        let wrong = |error: String| malformed(path, format!("its manifest cannot be read: {error}"));
+        if manifest.trim_ascii_start().starts_with(b"[") {
+            return Ok((Self::default(), json::parse(manifest, length).map_err(wrong)?));
         }
-        let mut manifest: Self = serde_json::from_slice(json).map_err(wrong)?;
+        let mut manifest: Self = json::parse(manifest, length).map_err(wrong)?;
         let groups = manifest.weights_manifest.take().ok_or_else(|| {
             malformed(path, "it has no `weightsManifest`: it is no model of TensorFlow.js, or one without weights")
         })?;
@@ -158,7 +159,7 @@ impl Packing {
 }
 
 /// The manifest may be this long, in bytes; the topology of large models takes some.
-pub(super) const LONGEST: u64 = 64 << 20;
+pub(super) const LONGEST: u64 = 32 << 20;
 
 /// Refuses a manifest that is too long to be one.
 pub(super) fn check_length(path: &Path, length: u64) -> Result<(), WeightsError> {

@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 use crate::array::{Array, ArrayInfo};
 use crate::error::WeightsError;
 use crate::peek::{Kind, Peek};
-use crate::{Checkpoint, Format, zip_member};
+use crate::zip_member::Archive;
+use crate::{Checkpoint, Format};
 use manifest::{Manifest, Packing, Weight};
 use shards::{Place, Shards, Store};
 
@@ -105,7 +106,8 @@ struct Model {
 impl Model {
     fn open(path: &Path) -> Result<Self, WeightsError> {
         let (manifest_path, json, mut place) = find(path)?;
-        let (manifest, groups) = Manifest::parse(path, &json)?;
+        let length = if let Place::Zip(archive, _) = &place { archive.length() } else { json.len() as u64 };
+        let (manifest, groups) = Manifest::parse(path, &json, length)?;
         let mut model = Self {
             path: path.to_owned(),
             manifest: manifest_path,
@@ -207,9 +209,9 @@ fn find(path: &Path) -> Result<(PathBuf, Vec<u8>, Place), WeightsError> {
     let failed = |source| WeightsError::Io { path: path.to_owned(), source };
     let (kind, in_zip) = Peek::at(path, |peek| (peek.kind, manifest_in(&peek.names).cloned()))?;
     if kind == Kind::Zip {
-        let mut archive = zip_member::open(path, NAME)?;
+        let mut archive = Archive::open(path, NAME)?;
         let member = in_zip.ok_or_else(|| malformed(path, "the zip holds no model.json"))?;
-        let json = zip_member::read(&mut archive, path, NAME, &member, manifest::LONGEST)?;
+        let json = archive.read(&member, manifest::LONGEST)?;
         let folder = member.rfind('/').map_or("", |slash| &member[..=slash]).to_owned();
         return Ok((path.to_owned(), json, Place::Zip(Box::new(archive), folder)));
     }

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
-use super::{NAME, malformed};
+use super::malformed;
 use crate::error::WeightsError;
 use crate::source::Source;
-use crate::zip_member::{self, Archive};
+use crate::zip_member::Archive;
 
 /// Where the parts of a model lie.
 pub(super) enum Place {
@@ -60,7 +60,7 @@ impl Place {
             }
             Self::Zip(archive, folder) => {
                 let member = format!("{folder}{}", name.trim_start_matches("./"));
-                let source = zip_member::source(archive, path, NAME, &member)?;
+                let source = archive.source(&member)?;
                 Ok(Shard { length: source.length(), store: Store::Zip(source) })
             }
         }
