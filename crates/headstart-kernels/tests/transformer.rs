@@ -4,7 +4,7 @@
 use headstart_kernels::KernelError;
 use headstart_kernels::training::BufferPool;
 use headstart_kernels::transformer::{
-    ARRAYS, Bend, DenseWeights, Dropout, LayerWeights, NormPlace, NormWeights, Sequences, TransformerLayer,
+    ARRAYS, Bend, DenseWeights, LayerDropout, LayerWeights, NormPlace, NormWeights, Sequences, TransformerLayer,
     TransformerSpec,
 };
 use proptest::prelude::*;
@@ -248,7 +248,7 @@ fn gradients_under_dropout_are_those_of_the_masked_layer() {
         let input = values(8 * spec.width, 1);
         let gradient = values(input.len(), 2);
         let layer = TransformerLayer::new(spec).unwrap();
-        let (pool, dropout) = (BufferPool::new(), Some(Dropout { rate: 0.3, seed: 77 }));
+        let (pool, dropout) = (BufferPool::new(), Some(LayerDropout { attention: 0.2, hidden: 0.3, seed: 77 }));
         let forward =
             |input: &[f32]| layer.forward_saving(&pool, &sequences, input, &weights(&arrays), dropout).unwrap();
         let loss = |output: &[f32]| output.iter().zip(&gradient).map(|(a, b)| f64::from(a * b)).sum::<f64>();
@@ -311,7 +311,7 @@ fn the_bytes_depend_neither_on_threads_nor_on_neighbours() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let pool = BufferPool::new();
-            let dropout = Some(Dropout { rate: 0.1, seed: 5 });
+            let dropout = Some(LayerDropout { attention: 0.1, hidden: 0.1, seed: 5 });
             let (output, saved) = layer.forward_saving(&pool, &sequences, &input, &weights(&arrays), dropout).unwrap();
             let back = layer
                 .backward(
@@ -355,7 +355,7 @@ fn wrong_shapes_are_errors() {
         layer.forward(&pool, &sequences, &input[1..], &weights(&arrays)),
         Err(KernelError::Length { what: "the input", .. })
     ));
-    let bad = Some(Dropout { rate: 1.0, seed: 0 });
+    let bad = Some(LayerDropout { attention: 0.0, hidden: 1.0, seed: 0 });
     assert!(layer.forward_saving(&pool, &sequences, &input, &weights(&arrays), bad).is_err());
     arrays[10].pop();
     assert!(layer.forward(&pool, &sequences, &input, &weights(&arrays)).is_err());

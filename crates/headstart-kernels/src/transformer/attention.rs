@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::dropout::Dropout;
+use super::dropout::{Dropout, LayerDropout};
 use super::matrix::{Before, Matrix, MatrixMut, Threads};
 use super::rows::{drop_here, softmax, softmax_back};
 use super::sequences::Sequences;
@@ -61,12 +61,18 @@ impl Attention {
         softmax(scores, length, self.causal);
     }
 
-    fn mask(&self, dropout: Option<Dropout>, sequence: usize, head: usize) -> Option<Dropout> {
-        dropout.map(|dropout| dropout.at((sequence * self.heads + head) as u64))
+    fn mask(&self, dropout: Option<LayerDropout>, sequence: usize, head: usize) -> Option<Dropout> {
+        dropout?.probabilities(sequence, head, self.heads)
     }
 
     /// `joint` `[tokens, 3 · width]` of queries, keys and values → `context` `[tokens, width]`.
-    pub(super) fn forward(&self, sequences: &Sequences, joint: &[f32], dropout: Option<Dropout>, context: &mut [f32]) {
+    pub(super) fn forward(
+        &self,
+        sequences: &Sequences,
+        joint: &[f32],
+        dropout: Option<LayerDropout>,
+        context: &mut [f32],
+    ) {
         let work: Vec<_> = sequences.ranges().zip(sequences.rows_of(context, self.width)).enumerate().collect();
         work.into_par_iter().for_each(|(sequence, (rows, context))| {
             let length = rows.len();
@@ -97,7 +103,7 @@ impl Attention {
         &self,
         sequences: &Sequences,
         joint: &[f32],
-        dropout: Option<Dropout>,
+        dropout: Option<LayerDropout>,
         gradient: &[f32],
         to_joint: &mut [f32],
     ) {

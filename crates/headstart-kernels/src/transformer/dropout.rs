@@ -10,8 +10,13 @@ pub struct Dropout {
 }
 
 impl Dropout {
+    /// What `count` values are multiplied by: the mask that the kernels draw, for code that multiplies by itself.
+    pub fn factors(self, count: usize) -> Vec<f32> {
+        (0..count).map(|index| self.factor(index)).collect()
+    }
+
     /// The mask of one of several places that share a seed.
-    pub(super) fn at(self, place: u64) -> Self {
+    pub fn at(self, place: u64) -> Self {
         // splitmix64: neighbouring places get unrelated seeds.
         let mut mixed =
             self.seed.wrapping_add(place.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -30,6 +35,42 @@ impl Dropout {
         mixed ^= mixed >> 16;
         // 24 bits, which a float holds exactly.
         if (mixed >> 8) as f32 * (1.0 / 16_777_216.0) < self.rate { 0.0 } else { 1.0 / (1.0 - self.rate) }
+    }
+}
+
+/// Dropout in the places of a layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LayerDropout {
+    /// Rate on the probabilities of attention.
+    pub attention: f32,
+    /// Rate on what attention and the dense layers add.
+    pub hidden: f32,
+    /// Another seed, other masks.
+    pub seed: u64,
+}
+
+impl LayerDropout {
+    /// The mask on the probabilities of one head of one sequence, `[length, length]`.
+    pub fn probabilities(self, sequence: usize, head: usize, heads: usize) -> Option<Dropout> {
+        Self::masked(self.attention, self.seed, 1).map(|dropout| dropout.at((sequence * heads + head) as u64))
+    }
+
+    /// The mask on what attention adds, `[tokens, width]`.
+    pub fn attended(self) -> Option<Dropout> {
+        Self::masked(self.hidden, self.seed, 2)
+    }
+
+    /// The mask on what the dense layers add, `[tokens, width]`.
+    pub fn contracted(self) -> Option<Dropout> {
+        Self::masked(self.hidden, self.seed, 3)
+    }
+
+    fn masked(rate: f32, seed: u64, place: u64) -> Option<Dropout> {
+        (rate > 0.0).then(|| Dropout { rate, seed }.at(place))
+    }
+
+    pub(super) fn is_valid(self) -> bool {
+        (0.0..1.0).contains(&self.attention) && (0.0..1.0).contains(&self.hidden)
     }
 }
 

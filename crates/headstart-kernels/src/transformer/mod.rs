@@ -11,7 +11,7 @@ mod matrix;
 mod rows;
 mod sequences;
 
-pub use dropout::Dropout;
+pub use dropout::{Dropout, LayerDropout};
 pub use rows::{Bend, NormWeights};
 pub use sequences::Sequences;
 
@@ -115,11 +115,6 @@ pub struct TransformerLayer {
     spec: TransformerSpec,
 }
 
-/// Places of dropout in a layer.
-const PROBABILITIES: u64 = 1;
-const ATTENDED: u64 = 2;
-const CONTRACTED: u64 = 3;
-
 impl TransformerLayer {
     /// Checks a shape.
     ///
@@ -166,23 +161,22 @@ impl TransformerLayer {
         sequences: &Sequences,
         input: &[f32],
         weights: &LayerWeights<'_>,
-        dropout: Option<Dropout>,
+        dropout: Option<LayerDropout>,
     ) -> Result<(Vec<f32>, Saved), KernelError> {
         self.check(sequences, input, weights, dropout)?;
         let TransformerSpec { width, hidden, epsilon, .. } = self.spec;
         let tokens = sequences.token_count();
         let take = |width: usize| pool.take(tokens * width);
-        let place = |place| dropout.map(|dropout| dropout.at(place));
 
         let normed = self.normed_input(pool, input, weights);
         let before_attention = normed.as_deref().unwrap_or(input);
         let mut joint = take(3 * width);
         self.project(tokens, before_attention, weights, &mut joint);
         let mut context = take(width);
-        self.attention().forward(sequences, &joint, place(PROBABILITIES), &mut context);
+        self.attention().forward(sequences, &joint, dropout, &mut context);
         let mut attended = take(width);
         dense(&context, weights.attended, tokens, [width, width], &mut attended);
-        rows::add_residual(&mut attended, weights.attended.bias, input, place(ATTENDED));
+        rows::add_residual(&mut attended, weights.attended.bias, input, dropout.and_then(LayerDropout::attended));
         recycle(pool, normed);
 
         let mut normed = take(width);
@@ -197,7 +191,12 @@ impl TransformerLayer {
             NormPlace::After => &normed,
             NormPlace::Before => &attended,
         };
-        rows::add_residual(&mut contracted, weights.contract.bias, residual, place(CONTRACTED));
+        rows::add_residual(
+            &mut contracted,
+            weights.contract.bias,
+            residual,
+            dropout.and_then(LayerDropout::contracted),
+        );
         if self.spec.norm == NormPlace::Before {
             pool.give(normed);
             return Ok((contracted, Saved { joint, context, attended, expanded, contracted: Vec::new() }));
@@ -218,7 +217,7 @@ impl TransformerLayer {
         sequences: &Sequences,
         input: &[f32],
         weights: &LayerWeights<'_>,
-        dropout: Option<Dropout>,
+        dropout: Option<LayerDropout>,
         saved: &Saved,
         gradient: &[f32],
         wanted: [bool; ARRAYS],
@@ -229,7 +228,6 @@ impl TransformerLayer {
         let tokens = sequences.token_count();
         expect_length("the gradient", gradient.len(), tokens * width)?;
         let take = |width: usize| pool.take(tokens * width);
-        let place = |place| dropout.map(|dropout| dropout.at(place));
         let mut found: LayerGradients = Default::default();
         let mut keep = |index: usize, make: &mut dyn FnMut() -> Vec<f32>| {
             if wanted[index] {
@@ -249,7 +247,7 @@ impl TransformerLayer {
             }
         }
         let mut to_contracted = take(width);
-        rows::drop_into(&to_sum, &mut to_contracted, place(CONTRACTED));
+        rows::drop_into(&to_sum, &mut to_contracted, dropout.and_then(LayerDropout::contracted));
         let (mut to_expanded, mut bent) = (take(hidden), take(hidden));
         dense_back(&to_contracted, weights.contract, tokens, [hidden, width], &mut to_expanded, Before::Forgotten);
         rows::activate_back(self.spec.bend, &saved.expanded, &mut to_expanded, &mut bent);
@@ -283,7 +281,7 @@ impl TransformerLayer {
         }
 
         let mut to_heads = to_normed;
-        rows::drop_into(&to_attended, &mut to_heads, place(ATTENDED));
+        rows::drop_into(&to_attended, &mut to_heads, dropout.and_then(LayerDropout::attended));
         keep(6, &mut || weight_gradient(&saved.context, &to_heads, tokens, [width, width]));
         keep(7, &mut || rows::column_sums(&to_heads, width));
         let mut to_context = to_sum;
@@ -295,7 +293,7 @@ impl TransformerLayer {
             return Ok((None, found));
         }
         let mut to_joint = take(3 * width);
-        self.attention().backward(sequences, &saved.joint, place(PROBABILITIES), &to_context, &mut to_joint);
+        self.attention().backward(sequences, &saved.joint, dropout, &to_context, &mut to_joint);
         pool.give(to_context);
         let normed = self.normed_input(pool, input, weights);
         let before_attention = normed.as_deref().unwrap_or(input);
@@ -383,7 +381,7 @@ impl TransformerLayer {
         sequences: &Sequences,
         input: &[f32],
         weights: &LayerWeights<'_>,
-        dropout: Option<Dropout>,
+        dropout: Option<LayerDropout>,
     ) -> Result<(), KernelError> {
         let TransformerSpec { width, hidden, .. } = self.spec;
         expect_length("the input", input.len(), sequences.token_count() * width)?;
@@ -400,11 +398,45 @@ impl TransformerLayer {
             expect_length("beta", norm.beta.len(), width)?;
         }
         match dropout {
-            Some(dropout) if !(0.0..1.0).contains(&dropout.rate) => {
-                Err(KernelError::Invalid("the rate of dropout is in [0, 1)"))
-            }
+            Some(dropout) if !dropout.is_valid() => Err(KernelError::Invalid("a rate of dropout is in [0, 1)")),
             _ => Ok(()),
         }
+    }
+}
+
+/// Layer normalization (Ba et al. 2016) of rows `[tokens, width]` with scale and shift.
+///
+/// # Errors
+/// [`KernelError::Length`] when gamma and beta differ, or the input is not whole rows.
+pub fn layer_norm(norm: NormWeights<'_>, epsilon: f32, input: &[f32]) -> Result<Vec<f32>, KernelError> {
+    check_norm(norm, input)?;
+    let mut output = vec![0.0; input.len()];
+    rows::layer_norm(norm, epsilon, input, &mut output);
+    Ok(output)
+}
+
+/// Gradients of the input, of gamma and of beta of [`layer_norm`].
+///
+/// # Errors
+/// As there.
+pub fn layer_norm_back(
+    norm: NormWeights<'_>,
+    epsilon: f32,
+    input: &[f32],
+    gradient: &[f32],
+) -> Result<[Vec<f32>; 3], KernelError> {
+    check_norm(norm, input)?;
+    expect_length("the gradient", gradient.len(), input.len())?;
+    let mut to_input = vec![0.0; input.len()];
+    let (gamma, beta) = rows::layer_norm_back(norm, epsilon, input, gradient, &mut to_input);
+    Ok([to_input, gamma, beta])
+}
+
+fn check_norm(norm: NormWeights<'_>, input: &[f32]) -> Result<(), KernelError> {
+    expect_length("beta", norm.beta.len(), norm.gamma.len())?;
+    match norm.gamma.len() {
+        0 => Err(KernelError::Invalid("a row has at least one value")),
+        width => expect_length("the input", input.len() % width, 0),
     }
 }
 
