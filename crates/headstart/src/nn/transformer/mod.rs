@@ -1,0 +1,10 @@
+//! Transformers as data: a shape, from which parameters, frozen form and trainable form follow.
+
+mod frozen;
+mod layer;
+mod shape;
+mod trainable;
+
+pub use frozen::FrozenTransformer;
+pub use shape::{DenseActivation, TransformerShape};
+pub use trainable::Transformer;
