@@ -2,6 +2,8 @@
 
 mod frozen;
 mod layer;
+#[cfg(test)]
+mod parity;
 mod shape;
 mod trainable;
 
