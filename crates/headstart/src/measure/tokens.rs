@@ -72,7 +72,7 @@ pub fn transformer_steps(shape: TransformerShape, batch: &TokenBatch, count: usi
         let device = Device::default().autodiff();
         let output = Parameters::initialize(&Dense::parameters("output", shape.width, 1), 0);
         let mut model = Classifier {
-            network: Transformer::load(shape, &Parameters::initialize(&shape.parameters(), 0), &device)?,
+            network: Transformer::load(shape, &Parameters::initialize(&shape.parameters(), 0), None, &device)?,
             output: Dense::load(&output, "output", &device)?,
         };
         let mut stepper = Stepper::new(Optimizer::AdamW { weight_decay: 0.01 }, None);

@@ -8,6 +8,7 @@ use headstart_kernels::transformer::{
     Bend, Dropout, LayerDropout, NormPlace, Sequences, TransformerLayer, TransformerSpec,
 };
 
+use super::adapter::{Adapter, LoraRecipe};
 use crate::error::Result;
 use crate::nn::cpu_transformer::{self, DenseTensors, LayerTensors, NormTensors};
 use crate::nn::dense::Dense;
@@ -33,6 +34,8 @@ pub(crate) struct Layer {
     contract: Dense,
     dense_norm: LayerNorm,
     final_norm: Option<LayerNorm>,
+    query_adapter: Option<Adapter>,
+    value_adapter: Option<Adapter>,
     #[module(skip)]
     spec: TransformerSpec,
 }
@@ -55,18 +58,20 @@ impl LayerNorm {
 }
 
 impl Layer {
-    /// The layer called `prefix`; the last one of a network that normalizes first has one normalization more.
+    /// The layer called `prefix`; the last one of a network that normalizes first has one normalization more. Under
+    /// adapters nothing else of the layer learns.
     pub(super) fn load(
         spec: TransformerSpec,
         parameters: &Parameters,
         prefix: &str,
         has_final_norm: bool,
+        lora: Option<&LoraRecipe>,
         device: &Device,
     ) -> Result<Self> {
         let dense = |name: &str| Dense::load(parameters, &format!("{prefix}.{name}"), device);
         let norm = |name: &str| LayerNorm::load(parameters, &format!("{prefix}.{name}"), device);
         TransformerLayer::new(spec)?;
-        Ok(Self {
+        let layer = Self {
             query: dense("query")?,
             key: dense("key")?,
             value: dense("value")?,
@@ -76,8 +81,14 @@ impl Layer {
             contract: dense("contract")?,
             dense_norm: norm("dense_norm")?,
             final_norm: has_final_norm.then(|| norm("final_norm")).transpose()?,
+            query_adapter: None,
+            value_adapter: None,
             spec,
-        })
+        };
+        let Some(lora) = lora else { return Ok(layer) };
+        let adapter = |name: &str| Adapter::load(lora, parameters, &format!("{prefix}.{name}"), device).map(Some);
+        let (query_adapter, value_adapter) = (adapter("query_adapter")?, adapter("value_adapter")?);
+        Ok(Self { query_adapter, value_adapter, ..layer.no_grad() })
     }
 
     /// `[tokens, width]` → the same.
@@ -98,10 +109,14 @@ impl Layer {
     }
 
     fn tensors(&self) -> LayerTensors {
+        let adapted = |dense: &Dense, adapter: &Option<Adapter>| {
+            let (weight, bias) = dense.tensors();
+            (adapter.iter().fold(weight, |weight, adapter| adapter.adapted(weight)), bias)
+        };
         LayerTensors {
-            query: self.query.tensors(),
+            query: adapted(&self.query, &self.query_adapter),
             key: self.key.tensors(),
-            value: self.value.tensors(),
+            value: adapted(&self.value, &self.value_adapter),
             attended: self.attended.tensors(),
             attention_norm: self.attention_norm.tensors(),
             expand: self.expand.tensors(),
@@ -216,7 +231,7 @@ mod tests {
         let device = Device::default().autodiff();
         let mut parameters = Parameters::initialize(&shape.parameters(), 3);
         parameters.scale(|name| if name.ends_with(".weight") { 8.0 } else { 1.0 });
-        let layer = Layer::load(shape.layer(), &parameters, "layer0", false, &device).unwrap();
+        let layer = Layer::load(shape.layer(), &parameters, "layer0", false, None, &device).unwrap();
         let sequences = Arc::new(Sequences::of_lengths(&[5, 1, 7]));
         let mut noise = crate::random::Stream::new(1, "test", &[]);
         let input: Vec<f32> = (0..13 * shape.width).map(|_| noise.normal()).collect();
@@ -261,12 +276,50 @@ mod tests {
         let device = Device::default().autodiff();
         let shape = shape(false);
         let parameters = Parameters::initialize(&shape.parameters(), 3);
-        let mut layer = Layer::load(shape.layer(), &parameters, "layer0", false, &device).unwrap();
+        let mut layer = Layer::load(shape.layer(), &parameters, "layer0", false, None, &device).unwrap();
         layer.query = layer.query.no_grad();
         let sequences = Arc::new(Sequences::of_lengths(&[4]));
         let input = Tensor::<2>::ones([4, shape.width], &device);
         let gradients = layer.forward(&sequences, input, None).square().sum().backward();
         assert!(layer.tensors().query.0.grad(&gradients).is_none());
         assert!(layer.tensors().value.0.grad(&gradients).is_some());
+    }
+
+    #[test]
+    fn adapters_start_as_the_network_learn_alone_and_merge_to_what_they_give() {
+        let device = Device::default().autodiff();
+        let shape = shape(true);
+        let lora = LoraRecipe { rank: 2, alpha: 3.0 };
+        let mut parameters = Parameters::initialize(&shape.parameters(), 3);
+        let plain = Layer::load(shape.layer(), &parameters, "layer0", false, None, &device).unwrap();
+        parameters.extend(Parameters::initialize(&lora.parameters(&shape), 4));
+        let load = |parameters: &Parameters, lora: Option<&LoraRecipe>| {
+            Layer::load(shape.layer(), parameters, "layer0", false, lora, &device).unwrap()
+        };
+        let sequences = Arc::new(Sequences::of_lengths(&[3, 2]));
+        let mut noise = crate::random::Stream::new(1, "test", &[]);
+        let input: Vec<f32> = (0..5 * shape.width).map(|_| noise.normal()).collect();
+        let input = Tensor::<2>::from_data(TensorData::new(input, [5, shape.width]), &device);
+        let of = |layer: &Layer| layer.forward(&sequences, input.clone(), None);
+        assert_eq!(values(of(&load(&parameters, Some(&lora)))), values(of(&plain)));
+
+        parameters.scale(|name| if name.ends_with("_adapter.down") { 20.0 } else { 1.0 });
+        for (index, name) in ["query", "value"].into_iter().enumerate() {
+            let name = format!("layer0.{name}_adapter.up");
+            let mut up = parameters.find(&name).unwrap().clone();
+            up.values.iter_mut().enumerate().for_each(|(at, value)| *value = ((at + index) % 5) as f32 * 0.1);
+            parameters.insert(name, up);
+        }
+        let adapted = load(&parameters, Some(&lora));
+        let merged = load(&lora.merged(&parameters).unwrap(), None);
+        let (found, expected) = (values(of(&adapted)), values(of(&merged)));
+        assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5));
+        assert_ne!(expected, values(of(&plain)));
+
+        let gradients = of(&adapted).square().sum().backward();
+        let learns = |tensor: &Tensor<2>| tensor.grad(&gradients).is_some();
+        assert!(!learns(&adapted.query.tensors().0) && !learns(&adapted.expand.tensors().0));
+        let names = crate::nn::named::collect(&adapted);
+        assert!(names.iter().any(|(name, _)| name == "query_adapter.down"));
     }
 }

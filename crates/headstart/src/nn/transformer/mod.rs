@@ -1,5 +1,6 @@
 //! Transformers as data: a shape, from which parameters, frozen form and trainable form follow.
 
+pub(crate) mod adapter;
 mod frozen;
 mod layer;
 #[cfg(test)]
@@ -7,6 +8,7 @@ mod parity;
 mod shape;
 mod trainable;
 
+pub use adapter::LoraRecipe;
 pub use frozen::FrozenTransformer;
 pub use shape::{DenseActivation, TransformerShape};
 pub use trainable::Transformer;

@@ -118,7 +118,7 @@ fn the_trainable_form_and_its_gradients_agree_with_the_reference() {
     for (name, shape, parameters) in cases() {
         let case = &expected[name];
         let device = Device::default().autodiff();
-        let network = Transformer::load(shape, &parameters, &device).unwrap();
+        let network = Transformer::load(shape, &parameters, None, &device).unwrap();
         let first = tokens(case, &[0]);
         let states = network.run_layers(0, network.embed(&first, None), &first.sequences, None);
         let gap = difference(&values(states.clone()), &floats(&case["alone"][0][shape.layers]));
@@ -166,7 +166,7 @@ fn gradients_of(network: &Transformer, gradients: &burn::tensor::Gradients) -> F
 #[test]
 fn paths_of_the_module_are_the_names_of_the_parameters() {
     for (_, shape, parameters) in cases() {
-        let network = Transformer::load(shape, &parameters, &Device::default()).unwrap();
+        let network = Transformer::load(shape, &parameters, None, &Device::default()).unwrap();
         assert_eq!(crate::nn::named::collect(&network), parameters);
     }
 }

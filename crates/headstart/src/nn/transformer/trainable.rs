@@ -6,6 +6,7 @@ use burn::module::{Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use headstart_kernels::transformer::{Dropout, LayerDropout, Sequences};
 
+use super::adapter::LoraRecipe;
 use super::layer::{Layer, LayerNorm, drop};
 use super::shape::TransformerShape;
 use crate::error::Result;
@@ -66,15 +67,22 @@ impl Embeddings {
 }
 
 impl Transformer {
-    pub(crate) fn load(shape: TransformerShape, parameters: &Parameters, device: &Device) -> Result<Self> {
+    /// A network whose arrays all learn, or whose adapters alone do.
+    pub(crate) fn load(
+        shape: TransformerShape,
+        parameters: &Parameters,
+        lora: Option<&LoraRecipe>,
+        device: &Device,
+    ) -> Result<Self> {
         let layer = |index: usize| {
             let name = TransformerShape::layer_name(index);
             let has_final_norm = shape.norm_first && index + 1 == shape.layers;
-            let layer = Layer::load(shape.layer(), parameters, &name, has_final_norm, device)?;
+            let layer = Layer::load(shape.layer(), parameters, &name, has_final_norm, lora, device)?;
             Ok((name, layer))
         };
+        let embeddings = Embeddings::load(&shape, parameters, device)?;
         Ok(Self {
-            embeddings: Embeddings::load(&shape, parameters, device)?,
+            embeddings: if lora.is_some() { embeddings.no_grad() } else { embeddings },
             layers: (0..shape.layers).map(layer).collect::<Result<_>>()?,
             shape,
         })
