@@ -17,6 +17,7 @@ pub mod model;
 pub mod name_map;
 pub mod nn;
 pub mod parameters;
+pub mod pretrain;
 mod publish;
 pub mod random;
 pub mod recipe;

@@ -41,13 +41,13 @@ pub(crate) struct Layer {
 }
 
 impl LayerNorm {
-    pub(super) fn load(parameters: &Parameters, prefix: &str, device: &Device) -> Result<Self> {
+    pub(crate) fn load(parameters: &Parameters, prefix: &str, device: &Device) -> Result<Self> {
         let vector = |name: &str| read::<1>(parameters, &format!("{prefix}.{name}"), device);
         Ok(Self { gamma: Param::from_tensor(vector("gamma")?), beta: Param::from_tensor(vector("beta")?) })
     }
 
     /// `[tokens, width]` → the same.
-    pub(super) fn forward(&self, input: Tensor<2>, epsilon: f32) -> Tensor<2> {
+    pub(crate) fn forward(&self, input: Tensor<2>, epsilon: f32) -> Tensor<2> {
         let arrays = self.tensors();
         cpu_transformer::normalize(&input, &arrays, epsilon).unwrap_or_else(|| normalize(input, &arrays, epsilon))
     }

@@ -10,5 +10,6 @@ mod trainable;
 
 pub use adapter::LoraRecipe;
 pub use frozen::FrozenTransformer;
+pub(crate) use layer::LayerNorm;
 pub use shape::{DenseActivation, TransformerShape};
 pub use trainable::Transformer;

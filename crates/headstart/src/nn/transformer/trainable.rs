@@ -88,6 +88,11 @@ impl Transformer {
         })
     }
 
+    /// The table of words, `[vocabulary, width]`.
+    pub(crate) fn words(&self) -> Tensor<2> {
+        self.embeddings.words.val()
+    }
+
     /// States `[tokens, width]` after the embeddings: what stage 0 gives. `noise` draws dropout while it learns.
     pub(crate) fn embed(&self, tokens: &Tokens, noise: Option<&mut Stream>) -> Tensor<2> {
         let rate = self.shape.dropout;
