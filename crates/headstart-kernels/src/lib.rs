@@ -24,6 +24,7 @@ mod shape;
 mod simd;
 mod tile;
 pub mod training;
+pub mod transformer;
 mod winograd;
 
 pub use bf16::Precision;

@@ -1,6 +1,10 @@
 //! The only language between backbone and head.
 
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
+use headstart_kernels::KernelError;
+pub use headstart_kernels::transformer::Sequences;
 use serde::{Deserialize, Serialize};
 
 /// What goes into a backbone.
@@ -9,6 +13,40 @@ use serde::{Deserialize, Serialize};
 pub enum Input {
     /// Preprocessed pictures, `[B, C, H, W]`.
     Pixels(Tensor<4>),
+}
+
+/// Sequences of tokens, one after the other without padding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// Numbers of the tokens in the vocabulary.
+    pub ids: Vec<u32>,
+    /// Kind of each token: 0 for the first sentence, 1 for the second.
+    pub kinds: Vec<u32>,
+    /// Where each sequence lies.
+    pub sequences: Arc<Sequences>,
+}
+
+impl Tokens {
+    /// Checks that every token has an embedding of every kind.
+    ///
+    /// # Errors
+    /// [`KernelError::Invalid`].
+    pub fn check(&self, shape: &crate::nn::TransformerShape) -> Result<(), KernelError> {
+        let count = self.sequences.token_count();
+        if self.ids.len() != count || self.kinds.len() != count {
+            return Err(KernelError::Invalid("there are as many tokens and kinds as the sequences are long"));
+        }
+        if self.ids.iter().any(|&id| id as usize >= shape.vocabulary) {
+            return Err(KernelError::Invalid("a token is not in the vocabulary of the network"));
+        }
+        if shape.kinds > 0 && self.kinds.iter().any(|&kind| kind as usize >= shape.kinds) {
+            return Err(KernelError::Invalid("the network has no such kind of token"));
+        }
+        if self.sequences.ranges().any(|rows| rows.len() > shape.positions) {
+            return Err(KernelError::Invalid("a sequence is longer than the network has positions"));
+        }
+        Ok(())
+    }
 }
 
 /// What comes out of a backbone, or of one of its stages.

@@ -22,6 +22,7 @@ pub mod nn;
 mod opening;
 pub mod parameters;
 mod phase_runner;
+pub mod pretrain;
 mod publish;
 pub mod random;
 pub mod rate_finder;

@@ -38,6 +38,11 @@ pub enum Initial {
         /// Number of outputs that one input reaches.
         fan_out: usize,
     },
+    /// Normal with this deviation, as BERT and GPT-2 initialize their tables and dense layers.
+    Normal {
+        /// Standard deviation.
+        deviation: f32,
+    },
     /// Uniform in ±√(6 / (fan-in + fan-out)) (Glorot and Bengio 2010), as Keras initializes dense layers.
     GlorotUniform {
         /// Inputs of one output.
@@ -59,6 +64,7 @@ impl ParameterSpec {
                 let deviation = (2.0 / fan_out as f32).sqrt();
                 (0..count).map(|_| stream.normal() * deviation).collect()
             }
+            Initial::Normal { deviation } => (0..count).map(|_| stream.normal() * deviation).collect(),
             Initial::GlorotUniform { fan_in, fan_out } => {
                 let limit = (6.0 / (fan_in + fan_out) as f32).sqrt();
                 (0..count).map(|_| stream.uniform(-limit, limit)).collect()
@@ -113,6 +119,15 @@ impl Parameters {
     /// Number of values in all arrays.
     pub fn value_count(&self) -> usize {
         self.0.values().map(|parameter| parameter.values.len()).sum()
+    }
+
+    /// Multiplies every array by what `factor` says for its name.
+    #[cfg(test)]
+    pub(crate) fn scale(&mut self, factor: impl Fn(&str) -> f32) {
+        for (name, parameter) in &mut self.0 {
+            let factor = factor(name);
+            parameter.values.iter_mut().for_each(|value| *value *= factor);
+        }
     }
 
     /// Replaces or adds every array of `other`.

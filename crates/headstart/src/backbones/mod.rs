@@ -1,5 +1,8 @@
 //! Pretrained networks up to where a head attaches: one file an architecture, and this registry.
 
+pub mod bert;
+mod config;
+pub mod gpt2;
 pub mod inception_v3;
 pub mod mobilenet_v1;
 pub mod mobilenet_v2;

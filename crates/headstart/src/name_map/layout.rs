@@ -13,6 +13,19 @@ pub enum Layout {
     KerasConv,
     /// Keras's depthwise convolution `[rows, columns, channels, 1]` to `[channels, 1, rows, columns]`.
     KerasDepthwise,
+    /// A dense layer `[out, in]` to `[in, out]`.
+    Transposed,
+    /// The same values behind an axis of 1, as a convolution of width 1 has them.
+    Framed,
+    /// Part `index` of `of` equal parts along the last axis.
+    Columns {
+        /// Which, from 0.
+        index: usize,
+        /// How many there are.
+        of: usize,
+        /// Whether an axis of 1 stands before theirs.
+        framed: bool,
+    },
     /// Less the array of this name.
     Minus(String),
     /// This everywhere: the family has no such array.
@@ -34,6 +47,12 @@ impl Layout {
             (Self::KerasDepthwise, &[channels, one, rows, columns]) => {
                 vec![(theirs, vec![rows, columns, channels, one])]
             }
+            (Self::Transposed, &[inputs, outputs]) => vec![(theirs, vec![outputs, inputs])],
+            (Self::Framed, _) => vec![(theirs, framed(shape))],
+            (Self::Columns { of, framed: is_framed, .. }, [rows @ .., columns]) => {
+                let whole: Vec<usize> = rows.iter().copied().chain([columns * of]).collect();
+                vec![(theirs, if *is_framed { framed(&whole) } else { whole })]
+            }
             (Self::Minus(other), _) => vec![(theirs, shape.to_vec()), (other.clone(), shape.to_vec())],
             _ => vec![(theirs, shape.to_vec())],
         }
@@ -49,6 +68,13 @@ impl Layout {
         match (self, shape) {
             (Self::Constant(value), _) => Ok(vec![*value; shape.iter().product()]),
             (Self::Minus(other), _) => Ok(read(theirs)?.iter().zip(read(other)?).map(|(a, b)| a - b).collect()),
+            // [out, in] is a convolution of one tap read the other way round.
+            (Self::Transposed, &[inputs, outputs]) => Ok(channels_first(&read(theirs)?, 1, outputs, inputs)),
+            (Self::Columns { index, of, .. }, [.., columns]) => {
+                let rows = read(theirs)?;
+                let parts = rows.chunks_exact(columns * of);
+                Ok(parts.flat_map(|row| &row[index * columns..(index + 1) * columns]).copied().collect())
+            }
             (Self::KerasConv, &[out, inputs, rows, columns]) => {
                 Ok(channels_first(&read(theirs)?, rows * columns, inputs, out))
             }
@@ -82,6 +108,11 @@ impl Layout {
         }));
         arrays
     }
+}
+
+/// A shape behind an axis of 1.
+fn framed(shape: &[usize]) -> Vec<usize> {
+    [1].iter().chain(shape).copied().collect()
 }
 
 /// `[taps, in, out]` → `[out, in, taps]`.
@@ -119,6 +150,19 @@ mod tests {
         // Theirs [2, 2, 3, 1]: value = tap · 3 + channel.
         let ours = Layout::KerasDepthwise.read("k", &[3, 1, 2, 2], read).unwrap();
         assert_eq!(ours, [0., 3., 6., 9., 1., 4., 7., 10., 2., 5., 8., 11.]);
+    }
+
+    #[test]
+    fn dense_layers_are_turned_and_parts_of_joint_ones_cut_out() {
+        let read = |_: &str| Ok((0..12).map(|value| value as f32).collect());
+        // Theirs [4 out, 3 in].
+        let ours = Layout::Transposed.read("w", &[3, 4], read).unwrap();
+        assert_eq!(ours, [0., 3., 6., 9., 1., 4., 7., 10., 2., 5., 8., 11.]);
+        // Theirs [2, 6], the second of three parts.
+        let part = Layout::Columns { index: 1, of: 3, framed: false };
+        assert_eq!(part.read("w", &[2, 2], read).unwrap(), [2., 3., 8., 9.]);
+        assert_eq!(part.sources("w", &[2, 2]), [("w".to_owned(), vec![2, 6])]);
+        assert_eq!(part.sources("b", &[2]), [("b".to_owned(), vec![6])]);
     }
 
     #[test]

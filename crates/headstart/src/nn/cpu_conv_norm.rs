@@ -5,28 +5,18 @@
 
 use std::sync::Arc;
 
+use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
-use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Tensor, TensorData};
 use headstart_kernels::Shape;
-use headstart_kernels::training::{BufferPool, Chain, ConvNorm, Forward, LayerArguments, Normalization};
+use headstart_kernels::training::{Chain, ConvNorm, Forward, LayerArguments, Normalization};
 
-/// Buffers of pictures, which go round from step to step.
-static POOL: BufferPool = BufferPool::new();
+use super::cpu_tensors::{POOL, Tracked, like, plain, recycle, register, slice, tracked};
 
-/// Frees the buffers that the steps of a phase have left.
-pub(crate) fn release_buffers() {
-    POOL.clear();
-}
-
-/// A tracked backend on the CPU.
-type Tracked = Autodiff<Flex, NoCheckpointing>;
-
-const F32: &str = "pictures and parameters are f32";
 const SHAPES: &str = "the layer made the step for these shapes";
 
 /// Arguments of one layer.
@@ -163,7 +153,8 @@ impl Backward<Flex, 4> for StepBack {
     fn backward(self, ops: Ops<SavedStep, 4>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let gradient = grads.consume::<Flex>(&ops.node).to_contiguous();
         let SavedStep { step, input, layer, convolved, mean, variance } = ops.state;
-        let wants_input = ops.parents[0].is_some();
+        let parents = ops.parents.map(|parent| parent.map(|node| node.id));
+        let wants_input = parents[0].is_some();
         let (weights, normalization) = (slice(&layer.weight), layer.normalization());
         let saved = (convolved.as_slice(), mean.as_slice(), variance.as_slice());
         let back = step
@@ -175,11 +166,7 @@ impl Backward<Flex, 4> for StepBack {
             Some(like(back.gamma, &layer.gamma)),
             Some(like(back.beta, &layer.beta)),
         ];
-        for (parent, gradient) in ops.parents.into_iter().zip(found) {
-            if let (Some(node), Some(gradient)) = (parent, gradient) {
-                grads.register::<Flex>(node.id, gradient);
-            }
-        }
+        register(grads, parents, found);
         if let Ok(convolved) = Arc::try_unwrap(convolved) {
             POOL.give(convolved);
         }
@@ -208,7 +195,8 @@ impl<const P: usize> Backward<Flex, P> for ChainBack<P> {
         let gradient = grads.consume::<Flex>(&ops.node).to_contiguous();
         let SavedChain { chain, input, layers, convolved } = ops.state;
         let arguments: Vec<LayerArguments<'_>> = layers.iter().map(Layer::arguments).collect();
-        let wants_input = ops.parents[0].is_some();
+        let parents = ops.parents.map(|parent| parent.map(|node| node.id));
+        let wants_input = parents[0].is_some();
         let (to_input, found) = chain
             .backward(&POOL, batch(&input), slice(&input), &arguments, &convolved, slice(&gradient), wants_input)
             .expect(SHAPES);
@@ -216,11 +204,7 @@ impl<const P: usize> Backward<Flex, P> for ChainBack<P> {
             [like(found.weights, &layer.weight), like(found.gamma, &layer.gamma), like(found.beta, &layer.beta)]
         });
         let all = std::iter::once(to_input.map(|values| like(values, &input))).chain(of_layers.map(Some));
-        for (parent, gradient) in ops.parents.into_iter().zip(all) {
-            if let (Some(node), Some(gradient)) = (parent, gradient) {
-                grads.register::<Flex>(node.id, gradient);
-            }
-        }
+        register(grads, parents, all);
         if let Ok(convolved) = Arc::try_unwrap(convolved) {
             convolved.into_iter().for_each(|buffer| POOL.give(buffer));
         }
@@ -229,39 +213,10 @@ impl<const P: usize> Backward<Flex, P> for ChainBack<P> {
     }
 }
 
-/// The contiguous CPU tensor and the node of a tensor on a tracking device.
-fn tracked<const D: usize>(tensor: &Tensor<D>) -> Option<(FlexTensor, NodeGuard)> {
-    let tensor = tensor.clone().try_into_primitive::<Tracked>().ok()?;
-    let node = tensor.node();
-    Some((tensor.into_primitive().to_contiguous(), node))
-}
-
-/// The contiguous CPU tensor of a tensor on a device that does not track.
-fn plain<const D: usize>(tensor: &Tensor<D>) -> Option<FlexTensor> {
-    Some(tensor.clone().try_into_primitive::<Flex>().ok()?.to_contiguous())
-}
-
-fn slice(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect(F32)
-}
-
 fn batch(input: &FlexTensor) -> usize {
     input.layout().shape()[0]
 }
 
 fn tensor(values: Vec<f32>, input: &FlexTensor, shape: Shape) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, [batch(input), shape.height, shape.width, shape.channels]))
-}
-
-fn like(values: Vec<f32>, other: &FlexTensor) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, other.layout().shape().clone()))
-}
-
-/// Gives the buffer of a tensor back, if nobody else holds it.
-fn recycle(tensor: FlexTensor) {
-    if tensor.is_unique()
-        && let Ok(buffer) = tensor.into_data().try_into_vec::<f32>()
-    {
-        POOL.give(buffer);
-    }
 }

@@ -34,6 +34,11 @@ impl Dense {
         })
     }
 
+    /// Weight and bias.
+    pub(crate) fn tensors(&self) -> (Tensor<2>, Tensor<1>) {
+        (self.weight.val(), self.bias.val())
+    }
+
     /// `[B, in]` → `[B, out]`.
     pub(crate) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
         functional::linear(input, self.weight.val(), Some(self.bias.val()))

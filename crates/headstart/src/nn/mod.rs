@@ -3,11 +3,15 @@
 mod batch_norm;
 pub(crate) mod conv_norm;
 mod cpu_conv_norm;
+mod cpu_tensors;
+mod cpu_transformer;
 pub(crate) mod dense;
 pub(crate) mod graph;
 pub(crate) mod named;
+pub(crate) mod transformer;
 
 pub use conv_norm::{ConvNorm, NormStatistics, Padding};
-pub(crate) use cpu_conv_norm::release_buffers;
+pub(crate) use cpu_tensors::release_buffers;
 pub use dense::Dense;
 pub use graph::Graph;
+pub use transformer::{DenseActivation, FrozenTransformer, LoraRecipe, Transformer, TransformerShape};

@@ -1,0 +1,15 @@
+//! Transformers as data: a shape, from which parameters, frozen form and trainable form follow.
+
+pub(crate) mod adapter;
+mod frozen;
+mod layer;
+#[cfg(test)]
+mod parity;
+mod shape;
+mod trainable;
+
+pub use adapter::LoraRecipe;
+pub use frozen::FrozenTransformer;
+pub(crate) use layer::LayerNorm;
+pub use shape::{DenseActivation, TransformerShape};
+pub use trainable::Transformer;
