@@ -99,7 +99,7 @@ pub fn fits(arrays: &[ArrayInfo]) -> Vec<Fit> {
             }
         }
     }
-    fits.sort_by_key(Fit::error_count);
+    fits.sort_by_key(Fit::misses_in_a_thousand);
     fits
 }
 

@@ -200,8 +200,17 @@ impl Fit {
         self.missing.len() + self.misshapen.len()
     }
 
+    /// Thousandths of what the backbone needs that do not fit: networks differ in size, so counts alone say little.
+    pub(crate) fn misses_in_a_thousand(&self) -> usize {
+        let needed = self.names.len() + self.missing.len();
+        (self.error_count() * 1000).div_ceil(needed.max(1))
+    }
+
     /// The first thing that does not fit, in words.
     pub fn first_error(&self) -> String {
+        if self.names.is_empty() && !self.missing.is_empty() {
+            return "none; no array has a name that a known family uses".to_owned();
+        }
         let candidate = format!("{}:{} ({} names)", self.spec.name, self.variant.name, self.family.family);
         if let Some((name, expected, found)) = self.misshapen.first() {
             return format!("`{name}` has shape {found:?}, {candidate} expects {expected:?}");
