@@ -1,5 +1,4 @@
 //! A layer of a transformer against plain loops in f64, and its way back against their differences.
-#![expect(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 use headstart_kernels::KernelError;
 use headstart_kernels::training::BufferPool;

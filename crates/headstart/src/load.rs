@@ -1,6 +1,10 @@
 //! A weight file to a backbone: which architecture, variant and family it is, and its arrays under our names.
 
+mod transformers;
+
 use std::path::{Path, PathBuf};
+
+pub use transformers::{PretrainedTransformer, load_transformer};
 
 use headstart_data::preprocess::Preprocess;
 use headstart_weights::{self as weights, ArrayInfo, Checkpoint};
@@ -99,7 +103,7 @@ pub fn fits(arrays: &[ArrayInfo]) -> Vec<Fit> {
             }
         }
     }
-    fits.sort_by_key(Fit::misses_in_a_thousand);
+    fits.sort_by_key(|fit| fit.matching.misses_in_a_thousand());
     fits
 }
 
@@ -146,7 +150,7 @@ pub fn load_checkpoint(checkpoint: &dyn Checkpoint, backbone: Option<&str>, sour
         parameters: fit.read(checkpoint)?,
         source,
         licence: said("license").or(said("licence")).map(str::to_owned),
-        unused: fit.unused,
+        unused: fit.matching.unused,
         classifier: None,
     })
 }

@@ -1,22 +1,25 @@
 //! From the names of a published checkpoint to ours, every array accounted for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use headstart_data::preprocess::Preprocess;
 use headstart_weights::{ArrayInfo, Checkpoint};
 
 use crate::backbones::{BackboneSpec, Conventions, Variant};
-use crate::error::{Result, nearest};
+use crate::error::Result;
 use crate::nn::Padding;
-use crate::parameters::{Parameter, Parameters};
+use crate::parameters::Parameters;
 
 mod classifier;
 mod keras;
 mod layout;
+mod matching;
 
 pub(crate) use classifier::no_classifier;
 pub use classifier::{Classifier, ClassifierNames, DenseOrder, FoundClassifier};
 pub use layout::Layout;
+pub use matching::Matching;
+pub(crate) use matching::shapes_of;
 
 /// A family of checkpoints: who publishes it, under which names, with which conventions.
 pub struct NameMap {
@@ -112,16 +115,8 @@ pub struct Fit {
     pub variant: &'static Variant,
     /// The family.
     pub family: &'static NameMap,
-    /// Common prefix of the checkpoint's names (`module.`, `state_dict.`…).
-    pub prefix: String,
-    /// Names of the family's entries → names in the file.
-    names: BTreeMap<String, String>,
-    /// Arrays that the backbone needs and the checkpoint lacks: their name, and the nearest that is there.
-    pub missing: Vec<(String, Option<String>)>,
-    /// Arrays of another shape: name, expected, found.
-    pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
-    /// Arrays of the checkpoint that nothing asked for.
-    pub unused: Vec<String>,
+    /// What of it is there.
+    pub matching: Matching,
     /// The published classifier, if the checkpoint holds it.
     pub classifier: Option<FoundClassifier>,
 }
@@ -134,92 +129,26 @@ impl Fit {
         variant: &'static Variant,
         family: &'static NameMap,
     ) -> Self {
-        let entries = (family.entries)(variant);
-        let shapes: BTreeMap<String, Vec<usize>> =
-            (spec.parameters)(variant).into_iter().map(|parameter| (parameter.name, parameter.shape)).collect();
         let canonical = (family.canonical)(arrays);
+        let shapes = shapes_of((spec.parameters)(variant));
+        let matching = Matching::of(arrays, &canonical, &(family.entries)(variant), &shapes, family.ignore);
         let found: BTreeMap<&str, &ArrayInfo> = canonical.iter().map(String::as_str).zip(arrays).collect();
-        let first = entries.iter().find(|entry| entry.layout.is_read()).map_or("", |entry| entry.theirs.as_str());
-        let prefix = common_prefix(&found, first);
-        let mut names: Vec<String> = Vec::new();
-        let mut fit = Self {
-            spec,
-            variant,
-            family,
-            prefix,
-            names: BTreeMap::new(),
-            missing: Vec::new(),
-            misshapen: Vec::new(),
-            unused: Vec::new(),
-            classifier: None,
-        };
-        let mut used = BTreeSet::new();
-        for entry in &entries {
-            for (bare, expected) in entry.layout.sources(&entry.theirs, &shapes[&entry.ours]) {
-                let name = format!("{}{bare}", fit.prefix);
-                match found.get(name.as_str()) {
-                    None => fit.missing.push((name, None)),
-                    Some(array) => {
-                        if array.shape != expected {
-                            fit.misshapen.push((array.name.clone(), expected, array.shape.clone()));
-                        }
-                        used.insert(array.name.as_str());
-                        fit.names.insert(bare, array.name.clone());
-                    }
-                }
-            }
-        }
-        if !fit.missing.is_empty() {
-            names.extend(found.keys().filter_map(|name| name.strip_prefix(&fit.prefix)).map(str::to_owned));
-        }
-        // Only the first miss is shown, and edit distances over all names are dear.
-        if let Some((name, near)) = fit.missing.first_mut() {
-            let bare = name.strip_prefix(&fit.prefix).unwrap_or(name);
-            *near = nearest(bare, &names).map(str::to_owned);
-        }
         // A classifier may stand beside a backbone that is a model of its own.
         let of_classifier =
-            |name: &str| found.get(format!("{}{name}", fit.prefix).as_str()).or_else(|| found.get(name)).copied();
-        fit.classifier = family.classifiers.iter().find_map(|names| FoundClassifier::of(names, of_classifier));
-        fit.unused = arrays
-            .iter()
-            .filter(|array| !used.contains(array.name.as_str()))
-            .filter(|array| !family.ignore.iter().any(|part| array.name.contains(part)))
-            .map(|array| array.name.clone())
-            .collect();
-        fit
+            |name: &str| found.get(format!("{}{name}", matching.prefix).as_str()).or_else(|| found.get(name)).copied();
+        let classifier = family.classifiers.iter().find_map(|names| FoundClassifier::of(names, of_classifier));
+        Self { spec, variant, family, matching, classifier }
     }
 
     /// Whether every array that the backbone needs is there in its shape.
     pub fn is_complete(&self) -> bool {
-        self.missing.is_empty() && self.misshapen.is_empty()
-    }
-
-    /// Number of arrays that do not fit.
-    pub fn error_count(&self) -> usize {
-        self.missing.len() + self.misshapen.len()
-    }
-
-    /// Thousandths of what the backbone needs that do not fit: networks differ in size, so counts alone say little.
-    pub(crate) fn misses_in_a_thousand(&self) -> usize {
-        let needed = self.names.len() + self.missing.len();
-        (self.error_count() * 1000).div_ceil(needed.max(1))
+        self.matching.is_complete()
     }
 
     /// The first thing that does not fit, in words.
     pub fn first_error(&self) -> String {
-        if self.names.is_empty() && !self.missing.is_empty() {
-            return "none; no array has a name that a known family uses".to_owned();
-        }
         let candidate = format!("{}:{} ({} names)", self.spec.name, self.variant.name, self.family.family);
-        if let Some((name, expected, found)) = self.misshapen.first() {
-            return format!("`{name}` has shape {found:?}, {candidate} expects {expected:?}");
-        }
-        match self.missing.first() {
-            Some((name, Some(near))) => format!("{candidate} needs `{name}`; the nearest array is `{near}`"),
-            Some((name, None)) => format!("{candidate} needs `{name}`, which is not there"),
-            None => format!("{candidate} fits"),
-        }
+        self.matching.first_error(&candidate)
     }
 
     /// What the family's published classifier would be called, in words.
@@ -235,22 +164,8 @@ impl Fit {
     /// # Errors
     /// Of the reader. Only call it on a complete fit.
     pub fn read(&self, checkpoint: &dyn Checkpoint) -> Result<Parameters> {
-        let shapes: BTreeMap<String, Vec<usize>> = (self.spec.parameters)(self.variant)
-            .into_iter()
-            .map(|parameter| (parameter.name, parameter.shape))
-            .collect();
-        let read_one = |bare: &str| -> Result<Vec<f32>> {
-            let name = self.names.get(bare).map_or(bare, String::as_str);
-            Ok(checkpoint.read(name)?.to_f32()?)
-        };
-        (self.family.entries)(self.variant)
-            .into_iter()
-            .map(|entry| {
-                let shape = shapes[&entry.ours].clone();
-                let values = entry.layout.read(&entry.theirs, &shape, read_one)?;
-                Ok((entry.ours, Parameter { shape, values }))
-            })
-            .collect()
+        let shapes = shapes_of((self.spec.parameters)(self.variant));
+        self.matching.read(checkpoint, (self.family.entries)(self.variant), &shapes)
     }
 
     /// The family's conventions at an input side of `size` pixels.
@@ -262,17 +177,4 @@ impl Fit {
             preprocess: (self.family.preprocess)(size),
         }
     }
-}
-
-/// What stands before the first needed name in the checkpoint, if it is there at all.
-fn common_prefix(found: &BTreeMap<&str, &ArrayInfo>, first: &str) -> String {
-    if first.is_empty() || found.contains_key(first) {
-        return String::new();
-    }
-    found
-        .keys()
-        .filter_map(|name| name.strip_suffix(first))
-        .find(|prefix| prefix.ends_with(['.', '/']))
-        .unwrap_or_default()
-        .to_owned()
 }

@@ -64,18 +64,36 @@ fn fit_text(checkpoint: &dyn Checkpoint) -> String {
                 Some(found) => format!("holds its published classifier of {} classes\n", found.classes()),
                 None => "holds no published classifier\n".to_owned(),
             });
-            if !fit.unused.is_empty() {
+            if !fit.matching.unused.is_empty() {
                 text.push_str(&format!(
                     "{} arrays would not be used: {}\n",
-                    fit.unused.len(),
-                    tables::shortened(&fit.unused, 4)
+                    fit.matching.unused.len(),
+                    tables::shortened(&fit.matching.unused, 4)
                 ));
             }
             text
         }
+        _ if let Some(text) = transformer_text(checkpoint.path()) => text,
         Some(fit) => format!("fits no backbone that we have; nearest: {}\n", fit.first_error()),
         None => "fits no backbone that we have\n".to_owned(),
     }
+}
+
+/// What a transformer with a configuration beside it is.
+fn transformer_text(path: &std::path::Path) -> Option<String> {
+    let pretrained = load::load_transformer(path).ok()?;
+    let shape = pretrained.shape;
+    Some(format!(
+        "fits backbone {}, family {} ({}): {} layers of width {}, {} heads, {} tokens, {} positions\nno task learns on it yet\n",
+        pretrained.spec.name,
+        pretrained.family.family,
+        pretrained.family.origin,
+        shape.layers,
+        shape.width,
+        shape.heads,
+        tables::count(shape.vocabulary),
+        shape.positions
+    ))
 }
 
 fn bundle_text(bundle: &Bundle) -> String {
@@ -115,7 +133,7 @@ fn as_json(checkpoint: &dyn Checkpoint, is_bundle: bool) -> Value {
         .collect();
     let fits = load::fits(checkpoint.arrays());
     let fit = fits.first().filter(|fit| fit.is_complete()).map(|fit| {
-        json!({ "backbone": fit.spec.name, "variant": fit.variant.name, "family": fit.family.family, "unused": fit.unused,
+        json!({ "backbone": fit.spec.name, "variant": fit.variant.name, "family": fit.family.family, "unused": fit.matching.unused,
             "classifier": fit.classifier.as_ref().map(|found| found.classes()) })
     });
     let manifest = checkpoint

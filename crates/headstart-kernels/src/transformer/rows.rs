@@ -80,8 +80,8 @@ fn lane_sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
         }
         at += LANES;
     }
-    for lane in 0..count - whole {
-        lanes[lane] += term(whole + lane);
+    for (lane, sum) in lanes.iter_mut().enumerate().take(count - whole) {
+        *sum += term(whole + lane);
     }
     lanes.iter().sum()
 }
@@ -288,7 +288,7 @@ fn erf(x: f32) -> f32 {
         -2.101_024e-6,
         -5.692_506_4e-5,
         -7.349_906_3e-4,
-        -2.954_599_8e-3,
+        -2.954_6e-3,
         -1.609_603_3e-2,
     ];
     const BOTTOM: [f32; 5] = [-1.456_607_2e-5, -2.133_740_5e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];

@@ -5,16 +5,41 @@
 
 use serde_json::Value;
 
-use super::config;
+use super::{TransformerBackbone, TransformerNames, config};
 use crate::error::Result;
 use crate::name_map::{Entry, Layout};
 use crate::nn::TransformerShape;
+
+/// The registry entry.
+pub(crate) static SPEC: TransformerBackbone = TransformerBackbone {
+    name: "bert",
+    paper: "Devlin et al. 2018, arXiv:1810.04805",
+    licence: "Apache-2.0 (Google)",
+    read_config,
+    telling_key: "hidden_size",
+    families: &[
+        TransformerNames {
+            family: "hugging_face",
+            origin: "Hugging Face transformers",
+            canonical: modern,
+            entries: hugging_face_entries,
+            ignore: &["pooler.", "cls.", "classifier.", "position_ids"],
+        },
+        TransformerNames {
+            family: "google",
+            origin: "Google's TensorFlow checkpoints",
+            canonical: str::to_owned,
+            entries: tensorflow_entries,
+            ignore: &["pooler/", "cls/", "adam_", "global_step", "output_weights", "output_bias"],
+        },
+    ],
+};
 
 /// The shape that a `config.json` states.
 ///
 /// # Errors
 /// [`crate::Error::Recipe`] naming the first value that is missing or that this architecture does not have.
-pub fn read_config(config: &Value) -> Result<TransformerShape> {
+fn read_config(config: &Value) -> Result<TransformerShape> {
     let read = config::Reader::new(config, "bert");
     read.expect("position_embedding_type", "absolute")?;
     read.expect("is_decoder", false)?;
@@ -50,7 +75,7 @@ const TABLES: [(&str, &str); 3] =
 
 /// Names of Hugging Face's files, dense layers as `[out, in]`. `gamma` and `beta` of old files are read as `weight` and
 /// `bias`: see [`modern`].
-pub(crate) fn hugging_face_entries(shape: &TransformerShape) -> Vec<Entry> {
+fn hugging_face_entries(shape: &TransformerShape) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (theirs, ours) in TABLES.into_iter().filter(|(_, ours)| shape.kinds > 0 || *ours != "kinds") {
         entries.push(Entry::new(format!("embeddings.{theirs}.weight"), format!("embeddings.{ours}")));
@@ -76,7 +101,7 @@ pub(crate) fn hugging_face_entries(shape: &TransformerShape) -> Vec<Entry> {
 }
 
 /// Names of Google's TensorFlow checkpoints, dense layers as `[in, out]`.
-pub(crate) fn tensorflow_entries(shape: &TransformerShape) -> Vec<Entry> {
+fn tensorflow_entries(shape: &TransformerShape) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (theirs, ours) in TABLES.into_iter().filter(|(_, ours)| shape.kinds > 0 || *ours != "kinds") {
         entries.push(Entry::new(format!("bert/embeddings/{theirs}"), format!("embeddings.{ours}")));
@@ -100,7 +125,7 @@ pub(crate) fn tensorflow_entries(shape: &TransformerShape) -> Vec<Entry> {
 }
 
 /// `LayerNorm.gamma` → `LayerNorm.weight`: how files of 2018 and 2019 call them.
-pub(crate) fn modern(name: &str) -> String {
+fn modern(name: &str) -> String {
     match name.rsplit_once("LayerNorm.") {
         Some((scope, "gamma")) => format!("{scope}LayerNorm.weight"),
         Some((scope, "beta")) => format!("{scope}LayerNorm.bias"),

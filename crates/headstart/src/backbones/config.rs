@@ -94,12 +94,12 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_of_another_architecture_is_named() {
-        let message = |config: Value| super::super::bert::read_config(&config).unwrap_err().to_string();
+        let message = |config: Value| (super::super::bert::SPEC.read_config)(&config).unwrap_err().to_string();
         let mut config = json!({
             "vocab_size": 9, "max_position_embeddings": 8, "type_vocab_size": 2, "hidden_size": 4,
             "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8, "hidden_act": "gelu",
         });
-        assert_eq!(super::super::bert::read_config(&config).unwrap().epsilon, 1e-12);
+        assert_eq!((super::super::bert::SPEC.read_config)(&config).unwrap().epsilon, 1e-12);
         config["hidden_act"] = "swish".into();
         assert!(message(config.clone()).contains("`hidden_act` is \"swish\", expected gelu"));
         config["hidden_act"] = "gelu".into();

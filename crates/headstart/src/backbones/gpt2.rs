@@ -6,16 +6,42 @@
 
 use serde_json::Value;
 
-use super::config;
+use super::{TransformerBackbone, TransformerNames, config};
 use crate::error::Result;
 use crate::name_map::{Entry, Layout};
 use crate::nn::TransformerShape;
+
+/// The registry entry.
+pub(crate) static SPEC: TransformerBackbone = TransformerBackbone {
+    name: "gpt2",
+    paper: "Radford et al. 2019, Language Models are Unsupervised Multitask Learners",
+    licence: "MIT (OpenAI)",
+    read_config,
+    telling_key: "n_embd",
+    families: &[
+        TransformerNames {
+            family: "hugging_face",
+            origin: "Hugging Face transformers",
+            canonical: str::to_owned,
+            entries: hugging_face_entries,
+            // Masks that older files hold beside the weights, and the output layer, which shares the embeddings.
+            ignore: &["attn.bias", "attn.masked_bias", "lm_head."],
+        },
+        TransformerNames {
+            family: "openai",
+            origin: "OpenAI's TensorFlow checkpoints",
+            canonical: str::to_owned,
+            entries: openai_entries,
+            ignore: &[],
+        },
+    ],
+};
 
 /// The shape that a `config.json` (or OpenAI's `hparams.json`) states.
 ///
 /// # Errors
 /// [`crate::Error::Recipe`] naming the first value that is missing or that this architecture does not have.
-pub fn read_config(config: &Value) -> Result<TransformerShape> {
+fn read_config(config: &Value) -> Result<TransformerShape> {
     let read = config::Reader::new(config, "gpt2");
     read.expect("scale_attn_weights", true)?;
     read.expect("scale_attn_by_inverse_layer_idx", false)?;
@@ -76,12 +102,12 @@ const OPENAI: Names = Names {
 };
 
 /// Names of Hugging Face's files.
-pub(crate) fn hugging_face_entries(shape: &TransformerShape) -> Vec<Entry> {
+fn hugging_face_entries(shape: &TransformerShape) -> Vec<Entry> {
     entries(shape, &HUGGING_FACE)
 }
 
 /// Names of OpenAI's TensorFlow checkpoints.
-pub(crate) fn openai_entries(shape: &TransformerShape) -> Vec<Entry> {
+fn openai_entries(shape: &TransformerShape) -> Vec<Entry> {
     entries(shape, &OPENAI)
 }
 

@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::{FeatureLayout, Features};
-use crate::name_map::NameMap;
+use crate::name_map::{Entry, NameMap};
 use crate::nn::graph::Stages;
-use crate::nn::{Graph, NormStatistics, Padding};
+use crate::nn::{Graph, NormStatistics, Padding, TransformerShape};
 use crate::parameters::{ParameterSpec, Parameters};
 
 /// Layers of the frozen form of one stage.
@@ -128,6 +128,51 @@ registry!(
     inception_v3::InceptionV3(Graph),
     resnet::ResNet(Graph),
 );
+
+/// All that is known of an architecture whose input is tokens; its size is read from the configuration beside the weights.
+pub struct TransformerBackbone {
+    /// Registry name; what `model_type` of a configuration says.
+    pub name: &'static str,
+    /// Where it was published.
+    pub paper: &'static str,
+    /// Licence of the published weights.
+    pub licence: &'static str,
+    /// The shape that a configuration states.
+    pub read_config: fn(&serde_json::Value) -> Result<TransformerShape>,
+    /// A key that only configurations of this architecture have, for those that do not say what they are of.
+    pub telling_key: &'static str,
+    /// Families of checkpoints that can be loaded.
+    pub families: &'static [TransformerNames],
+}
+
+impl std::fmt::Debug for TransformerBackbone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TransformerBackbone").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A family of checkpoints of a transformer.
+pub struct TransformerNames {
+    /// Short name.
+    pub family: &'static str,
+    /// Who publishes it.
+    pub origin: &'static str,
+    /// A name as the entries write it.
+    pub canonical: fn(&str) -> String,
+    /// Theirs → ours, one to one.
+    pub entries: fn(&TransformerShape) -> Vec<Entry>,
+    /// Parts of names of arrays that a backbone does not need.
+    pub ignore: &'static [&'static str],
+}
+
+impl std::fmt::Debug for TransformerNames {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TransformerNames").field("family", &self.family).finish_non_exhaustive()
+    }
+}
+
+/// Every architecture of tokens that we have.
+pub const TRANSFORMERS: &[&TransformerBackbone] = &[&bert::SPEC, &gpt2::SPEC];
 
 /// The architecture called `name`; a variant may follow a colon (`mobilenet_v2:0.35`).
 ///

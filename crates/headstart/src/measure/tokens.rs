@@ -83,7 +83,7 @@ pub fn transformer_steps(shape: TransformerShape, batch: &TokenBatch, count: usi
             let mut noise = Stream::new(0, "dropout", &[step as u64]);
             let states = model.network.embed(&tokens, Some(&mut noise));
             let states = model.network.run_layers(0, states, &tokens.sequences, Some(&mut noise));
-            let first = tokens.sequences.ranges().map(|rows| states.clone().slice([rows.start..rows.start + 1]));
+            let first = tokens.sequences.ranges().map(|rows| states.clone().narrow(0, rows.start, 1));
             let outputs = model.output.forward(Tensor::cat(first.collect(), 0));
             let gradients = binary_cross_entropy(outputs, &labels, &[1.0; 2], 0.0).backward();
             model = stepper.step(model, &gradients, &|_| 1e-5);

@@ -100,7 +100,7 @@ impl FoundClassifier {
     pub(crate) fn read(&self, checkpoint: &dyn Checkpoint, channels: usize) -> Result<Classifier> {
         let inputs = self.widths[0].0;
         let fits = match self.pool() {
-            Pool::Flatten => inputs % channels == 0,
+            Pool::Flatten => inputs.is_multiple_of(channels),
             _ => inputs == channels,
         };
         if !fits {

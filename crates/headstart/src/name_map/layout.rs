@@ -87,9 +87,11 @@ impl Layout {
     }
 
     /// Arrays of theirs that [`Self::read`] turns into this one of ours. An array that is left out is lost: it must hold the
-    /// constant.
+    /// constant, or be a part of a joint one, which cannot be written alone.
     pub(crate) fn write(&self, theirs: &str, ours: &Parameter) -> Vec<(String, Parameter)> {
         let moved = match (self, &ours.shape[..]) {
+            (Self::Columns { .. }, _) => return Vec::new(),
+            (Self::Transposed, &[inputs, outputs]) => channels_first(&ours.values, 1, inputs, outputs),
             (Self::KerasConv, &[out, inputs, rows, columns]) => {
                 channels_last(&ours.values, rows * columns, inputs, out)
             }

@@ -13,7 +13,7 @@ use crate::random::Stream;
 
 /// Arrays begin with `backbone.` and, for BERT's transformation before the output, with `output.`.
 #[derive(Module, Debug)]
-pub(super) struct LanguageModel {
+pub struct LanguageModel {
     backbone: Transformer,
     output: Option<Transform>,
 }
@@ -29,7 +29,7 @@ struct Transform {
 
 impl LanguageModel {
     /// Every array of the model.
-    pub(super) fn parameters(shape: &TransformerShape, objective: Objective) -> Vec<ParameterSpec> {
+    pub fn parameters(shape: &TransformerShape, objective: Objective) -> Vec<ParameterSpec> {
         let mut all: Vec<ParameterSpec> = shape
             .parameters()
             .into_iter()
@@ -50,7 +50,11 @@ impl LanguageModel {
         all
     }
 
-    pub(super) fn load(
+    /// The model from its arrays.
+    ///
+    /// # Errors
+    /// [`crate::Error::UnknownName`] when an array is missing.
+    pub fn load(
         shape: TransformerShape,
         objective: Objective,
         parameters: &Parameters,
@@ -69,7 +73,7 @@ impl LanguageModel {
     }
 
     /// Mean cross-entropy of the predicted tokens, in nats. `noise` draws dropout while it learns.
-    pub(super) fn loss(&self, batch: &Batch, mut noise: Option<&mut Stream>) -> Tensor<1> {
+    pub fn loss(&self, batch: &Batch, mut noise: Option<&mut Stream>) -> Tensor<1> {
         let states = self.backbone.embed(&batch.tokens, noise.as_deref_mut());
         let states = self.backbone.run_layers(0, states, &batch.tokens.sequences, noise);
         let device = states.device();

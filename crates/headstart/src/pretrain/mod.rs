@@ -1,6 +1,7 @@
-//! Making a small source model from plain text.
+//! What makes a source model of tokens: objectives, and a transformer with an output over its vocabulary.
 
 mod language_model;
 mod objective;
 
-pub use objective::{Objective, SpecialTokens};
+pub use language_model::LanguageModel;
+pub use objective::{Batch, Objective, SpecialTokens};

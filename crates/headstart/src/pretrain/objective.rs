@@ -30,12 +30,13 @@ pub struct SpecialTokens {
 
 /// Inputs of a step, and what is right where.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Batch {
-    pub(crate) tokens: Tokens,
+pub struct Batch {
+    /// What the network reads.
+    pub tokens: Tokens,
     /// Rows of `[tokens, width]` whose state predicts a token.
-    pub(crate) rows: Vec<i64>,
+    pub rows: Vec<i64>,
     /// The right token of each of them.
-    pub(crate) targets: Vec<usize>,
+    pub targets: Vec<usize>,
 }
 
 /// Part of the tokens that is predicted, and what a hidden one becomes: the numbers of the paper.
@@ -45,7 +46,7 @@ const REPLACED: f32 = 0.1;
 
 impl Objective {
     /// The batch of some sequences; `draw` hides tokens.
-    pub(crate) fn batch(self, sequences: &[&[u32]], special: &SpecialTokens, draw: &mut Stream) -> Batch {
+    pub fn batch(self, sequences: &[&[u32]], special: &SpecialTokens, draw: &mut Stream) -> Batch {
         let lengths: Vec<usize> = sequences.iter().map(|sequence| sequence.len()).collect();
         let mut ids: Vec<u32> = sequences.concat();
         let layout = Sequences::of_lengths(&lengths);

@@ -38,7 +38,7 @@ impl LoraRecipe {
     }
 
     /// The arrays of all adapters of a network.
-    pub(crate) fn parameters(&self, shape: &TransformerShape) -> Vec<ParameterSpec> {
+    pub fn parameters(&self, shape: &TransformerShape) -> Vec<ParameterSpec> {
         let layers = (0..shape.layers).map(TransformerShape::layer_name);
         let adapted = layers.flat_map(|layer| ADAPTED.map(|name| format!("{layer}.{name}_adapter")));
         // The variance of the uniform distribution in ±1/√in, as the paper's code draws it.
@@ -58,7 +58,7 @@ impl LoraRecipe {
     ///
     /// # Errors
     /// [`crate::Error::UnknownName`] when an adapter lacks its matrix.
-    pub(crate) fn merged(&self, parameters: &Parameters) -> Result<Parameters> {
+    pub fn merged(&self, parameters: &Parameters) -> Result<Parameters> {
         let mut merged = parameters.clone();
         merged.retain(|name| !is_adapter(name));
         for (name, down) in parameters.iter().filter(|(name, _)| name.ends_with("_adapter.down")) {
@@ -74,7 +74,7 @@ impl LoraRecipe {
 }
 
 /// Whether an array belongs to an adapter.
-pub(crate) fn is_adapter(name: &str) -> bool {
+fn is_adapter(name: &str) -> bool {
     name.contains("_adapter.")
 }
 

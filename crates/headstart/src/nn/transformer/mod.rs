@@ -1,6 +1,6 @@
 //! Transformers as data: a shape, from which parameters, frozen form and trainable form follow.
 
-pub(crate) mod adapter;
+mod adapter;
 mod frozen;
 mod layer;
 #[cfg(test)]

@@ -4,15 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
-use headstart_weights as weights;
 use serde_json::Value;
 
-use super::{FrozenTransformer, Transformer, TransformerShape};
-use crate::backbones::{bert, gpt2};
+use super::{FrozenTransformer, Transformer};
 use crate::features::{Sequences, Tokens};
-use crate::name_map::Entry;
+use crate::load::{PretrainedTransformer, load_transformer};
 use crate::nn::named::values;
-use crate::parameters::{Parameter, Parameters};
 
 const TOLERANCE: f64 = 1e-4;
 
@@ -22,33 +19,6 @@ fn folder() -> PathBuf {
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
-type Entries = fn(&TransformerShape) -> Vec<Entry>;
-
-fn open(
-    name: &str,
-    file: &str,
-    read_config: fn(&Value) -> crate::Result<TransformerShape>,
-    entries: Entries,
-    prefix: &str,
-) -> (TransformerShape, Parameters) {
-    let shape = read_config(&json(&folder().join(name).join("config.json"))).unwrap();
-    let checkpoint = weights::open(&folder().join(name).join(file)).unwrap();
-    let specs = shape.parameters();
-    let by_name = |theirs: &str| {
-        let found = checkpoint.arrays().iter().find(|array| bert::modern(&array.name) == format!("{prefix}{theirs}"));
-        Ok(checkpoint.read(&found.unwrap_or_else(|| panic!("{theirs}")).name)?.to_f32()?)
-    };
-    let read = entries(&shape).into_iter().map(|entry| {
-        let shape = specs.iter().find(|spec| spec.name == entry.ours).unwrap().shape.clone();
-        let values = entry.layout.read(&entry.theirs, &shape, by_name).unwrap();
-        assert_eq!(values.len(), shape.iter().product::<usize>(), "{}", entry.theirs);
-        (entry.ours, Parameter { shape, values })
-    });
-    let parameters: Parameters = read.collect();
-    assert_eq!(parameters.len(), specs.len());
-    (shape, parameters)
 }
 
 fn floats(value: &Value) -> Vec<f64> {
@@ -73,21 +43,20 @@ fn tokens(case: &Value, indices: &[usize]) -> Tokens {
     Tokens { ids: ids.concat(), kinds: kinds.concat(), sequences: Arc::new(Sequences::of_lengths(&lengths)) }
 }
 
-fn cases() -> Vec<(&'static str, TransformerShape, Parameters)> {
-    let (bert_shape, bert_arrays) =
-        open("bert", "model.safetensors", bert::read_config, bert::hugging_face_entries, "");
-    let (old_shape, old_arrays) =
-        open("bert_old", "pytorch_model.bin", bert::read_config, bert::hugging_face_entries, "bert.");
-    assert!(old_shape == bert_shape && old_arrays == bert_arrays, "the old names hold the same network");
-    let (gpt2_shape, gpt2_arrays) =
-        open("gpt2", "model.safetensors", gpt2::read_config, gpt2::hugging_face_entries, "");
-    vec![("bert", bert_shape, bert_arrays), ("gpt2", gpt2_shape, gpt2_arrays)]
+/// Each network as its files give it.
+fn cases() -> Vec<(&'static str, PretrainedTransformer)> {
+    let load = |name: &str| load_transformer(&folder().join(name)).unwrap();
+    let (bert, old) = (load("bert"), load("bert_old"));
+    assert!(old.shape == bert.shape && old.parameters == bert.parameters, "the old names hold the same network");
+    assert!(bert.unused.is_empty() && old.unused.is_empty());
+    vec![("bert", bert), ("gpt2", load("gpt2"))]
 }
 
 #[test]
 fn every_layer_agrees_with_the_reference_alone_and_beside_other_sequences() {
     let expected = json(&folder().join("expected.json"));
-    for (name, shape, parameters) in cases() {
+    for (name, PretrainedTransformer { spec, shape, parameters, .. }) in cases() {
+        assert_eq!(spec.name, name);
         let case = &expected[name];
         let frozen = FrozenTransformer::new(shape, parameters).unwrap();
         let together = tokens(case, &[0, 1, 2]);
@@ -115,7 +84,7 @@ fn every_layer_agrees_with_the_reference_alone_and_beside_other_sequences() {
 #[test]
 fn the_trainable_form_and_its_gradients_agree_with_the_reference() {
     let expected = json(&folder().join("expected.json"));
-    for (name, shape, parameters) in cases() {
+    for (name, PretrainedTransformer { family, shape, parameters, .. }) in cases() {
         let case = &expected[name];
         let device = Device::default().autodiff();
         let network = Transformer::load(shape, &parameters, None, &device).unwrap();
@@ -125,11 +94,10 @@ fn the_trainable_form_and_its_gradients_agree_with_the_reference() {
         assert!(gap < TOLERANCE, "{name}: {gap}");
         let gradients = states.square().sum().backward();
         let found = gradients_of(&network, &gradients);
-        let entries: Entries = if name == "bert" { bert::hugging_face_entries } else { gpt2::hugging_face_entries };
         for (theirs, expected) in case["gradients"].as_object().unwrap() {
             let expected = floats(expected);
             // Ours may be a part of theirs, or theirs turned round: read their gradient as the map reads their weight.
-            for entry in entries(&shape).into_iter().filter(|entry| entry.theirs == *theirs) {
+            for entry in (family.entries)(&shape).into_iter().filter(|entry| entry.theirs == *theirs) {
                 let (dims, ours) = &found[&entry.ours];
                 let flat: Vec<f32> = expected.iter().map(|value| *value as f32).collect();
                 let theirs = entry.layout.read(theirs, dims, |_| Ok(flat.clone())).unwrap();
@@ -165,7 +133,7 @@ fn gradients_of(network: &Transformer, gradients: &burn::tensor::Gradients) -> F
 
 #[test]
 fn paths_of_the_module_are_the_names_of_the_parameters() {
-    for (_, shape, parameters) in cases() {
+    for (_, PretrainedTransformer { shape, parameters, .. }) in cases() {
         let network = Transformer::load(shape, &parameters, None, &Device::default()).unwrap();
         assert_eq!(crate::nn::named::collect(&network), parameters);
     }

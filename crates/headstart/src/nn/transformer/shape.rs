@@ -75,7 +75,7 @@ impl TransformerShape {
     }
 
     /// Every array. Those of the embeddings begin with `embeddings`, those of layer 0 with `layer0`.
-    pub(crate) fn parameters(&self) -> Vec<ParameterSpec> {
+    pub fn parameters(&self) -> Vec<ParameterSpec> {
         let mut all = Vec::new();
         let mut table = |name: &str, rows: usize| {
             let initial = Initial::Normal { deviation: DEVIATION };

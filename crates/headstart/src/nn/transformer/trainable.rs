@@ -68,7 +68,10 @@ impl Embeddings {
 
 impl Transformer {
     /// A network whose arrays all learn, or whose adapters alone do.
-    pub(crate) fn load(
+    ///
+    /// # Errors
+    /// [`crate::Error::UnknownName`] when an array is missing; [`crate::Error::Kernel`] for an impossible shape.
+    pub fn load(
         shape: TransformerShape,
         parameters: &Parameters,
         lora: Option<&LoraRecipe>,
@@ -89,19 +92,19 @@ impl Transformer {
     }
 
     /// The table of words, `[vocabulary, width]`.
-    pub(crate) fn words(&self) -> Tensor<2> {
+    pub fn words(&self) -> Tensor<2> {
         self.embeddings.words.val()
     }
 
     /// States `[tokens, width]` after the embeddings: what stage 0 gives. `noise` draws dropout while it learns.
-    pub(crate) fn embed(&self, tokens: &Tokens, noise: Option<&mut Stream>) -> Tensor<2> {
+    pub fn embed(&self, tokens: &Tokens, noise: Option<&mut Stream>) -> Tensor<2> {
         let rate = self.shape.dropout;
         let dropout = noise.filter(|_| rate > 0.0).map(|noise| Dropout { rate, seed: noise.bits() });
         self.embeddings.forward(tokens, self.shape.epsilon as f32, dropout)
     }
 
     /// States after all layers, from those after `first` layers.
-    pub(crate) fn run_layers(
+    pub fn run_layers(
         &self,
         first: usize,
         states: Tensor<2>,
