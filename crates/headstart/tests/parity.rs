@@ -1,5 +1,9 @@
 //! Every backbone through the real files of every family against the reference libraries: see `fixtures/parity`.
-#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a helper of a test may panic, a long one says how far it is"
+)]
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -8,6 +12,7 @@ use std::path::{Path, PathBuf};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use headstart::HeadRecipe;
+use headstart::backbones::BACKBONES;
 use headstart::features::Features;
 use headstart::load::{self, Pretrained};
 use headstart::model::{FrozenBackbone, Head};
@@ -20,8 +25,6 @@ use tempfile::TempDir;
 
 /// ‖ours − theirs‖ / ‖theirs‖, and the difference of means relative to the deviation.
 const TOLERANCE: f64 = 1e-4;
-
-const BACKBONES: [&str; 5] = ["inception_v3", "mobilenet_v1", "mobilenet_v2", "resnet", "vgg16"];
 
 /// One backbone's fixtures: files as the libraries wrote them, and what the libraries made of them.
 struct Fixture {
@@ -41,8 +44,18 @@ impl Fixture {
         Self { backbone, folder, unpacked, expected }
     }
 
+    /// Full-size networks that `fixtures/parity/full/make.py` wrote: their files lie as they are.
+    fn full(root: &Path) -> Vec<Self> {
+        let open = |spec: &&'static headstart::backbones::BackboneSpec| {
+            let folder = root.join(spec.name);
+            let expected = serde_json::from_slice(&std::fs::read(folder.join("expected.json")).ok()?).unwrap();
+            Some(Self { backbone: spec.name, folder, unpacked: tempfile::tempdir().unwrap(), expected })
+        };
+        BACKBONES.iter().filter_map(open).collect()
+    }
+
     fn all() -> impl Iterator<Item = Self> {
-        BACKBONES.into_iter().map(Self::open)
+        BACKBONES.iter().map(|spec| Self::open(spec.name))
     }
 
     fn cases(&self) -> &[Value] {
@@ -129,36 +142,51 @@ fn assert_close(found: &[f32], theirs: &Value, what: &str) {
 
 #[test]
 fn the_frozen_form_agrees_with_the_references_after_every_stage_and_in_its_logits() {
-    for fixture in Fixture::all() {
-        for case in fixture.cases() {
-            for output in case["outputs"].as_array().unwrap() {
-                let dims: [usize; 4] = shape(&output["input"]).try_into().unwrap();
-                let mut pretrained = fixture.load(case, dims[2], dims[3]);
-                let what = |part: &str| format!("{} {} {part}", fixture.backbone, case["name"]);
+    Fixture::all().for_each(|fixture| compare_frozen(&fixture));
+}
+
+#[test]
+#[ignore = "full-size networks, which a script writes: see fixtures/parity/full"]
+fn full_size_networks_agree_with_the_references_after_every_stage_and_in_their_logits() {
+    let root = std::env::var_os("HEADSTART_PARITY").expect("HEADSTART_PARITY names the folder of full/make.py");
+    let fixtures = Fixture::full(Path::new(&root));
+    assert!(!fixtures.is_empty(), "{root:?} holds no expected.json");
+    for fixture in &fixtures {
+        compare_frozen(fixture);
+        compare_trainable(fixture);
+        println!("{}: {} networks agree", fixture.backbone, fixture.cases().len());
+    }
+}
+
+fn compare_frozen(fixture: &Fixture) {
+    for case in fixture.cases() {
+        for output in case["outputs"].as_array().unwrap() {
+            let dims: [usize; 4] = shape(&output["input"]).try_into().unwrap();
+            let mut pretrained = fixture.load(case, dims[2], dims[3]);
+            let what = |part: &str| format!("{} {} {part}", fixture.backbone, case["name"]);
+            let frozen = FrozenBackbone::new(&pretrained, &pretrained.parameters).unwrap();
+            let pixels = turned(&input(&dims), dims, true);
+            for (index, stage) in pretrained.spec.stages.iter().enumerate() {
+                let expected = &output["stages"][stage.name];
+                let features = frozen.forward(&pixels, dims[0], index + 1, Pool::Flatten, 2).unwrap();
+                let features = turned(&features, shape(&expected["shape"]).try_into().unwrap(), false);
+                for (name, found) in [("first", &features[..8]), ("last", &features[features.len() - 8..])] {
+                    assert_close(found, &expected[name], &what(&format!("{} {name}", stage.name)));
+                }
+                let mean = features.iter().map(|value| f64::from(*value)).sum::<f64>() / features.len() as f64;
+                let square = |value: &f32| (f64::from(*value) - mean).powi(2);
+                let deviation = (features.iter().map(square).sum::<f64>() / features.len() as f64).sqrt();
+                let (theirs, scale) = (expected["mean"].as_f64().unwrap(), expected["std"].as_f64().unwrap());
+                assert!((mean - theirs).abs() < TOLERANCE * scale, "{}", what(stage.name));
+                assert!((deviation - scale).abs() < TOLERANCE * scale, "{}", what(stage.name));
+            }
+            let pooled = frozen.forward(&pixels, dims[0], frozen.stage_count(), Pool::Average, 1).unwrap();
+            assert_close(&thinned(&pooled, output), &output["features"], &what("features"));
+            if output.get("logits").is_some() {
+                pretrained.classifier = Some(load::load_classifier(&fixture.file(case), None).unwrap());
                 let frozen = FrozenBackbone::new(&pretrained, &pretrained.parameters).unwrap();
-                let pixels = turned(&input(&dims), dims, true);
-                for (index, stage) in pretrained.spec.stages.iter().enumerate() {
-                    let expected = &output["stages"][stage.name];
-                    let features = frozen.forward(&pixels, dims[0], index + 1, Pool::Flatten, 2).unwrap();
-                    let features = turned(&features, shape(&expected["shape"]).try_into().unwrap(), false);
-                    for (name, found) in [("first", &features[..8]), ("last", &features[features.len() - 8..])] {
-                        assert_close(found, &expected[name], &what(&format!("{} {name}", stage.name)));
-                    }
-                    let mean = features.iter().map(|value| f64::from(*value)).sum::<f64>() / features.len() as f64;
-                    let square = |value: &f32| (f64::from(*value) - mean).powi(2);
-                    let deviation = (features.iter().map(square).sum::<f64>() / features.len() as f64).sqrt();
-                    let (theirs, scale) = (expected["mean"].as_f64().unwrap(), expected["std"].as_f64().unwrap());
-                    assert!((mean - theirs).abs() < TOLERANCE * scale, "{}", what(stage.name));
-                    assert!((deviation - scale).abs() < TOLERANCE * scale, "{}", what(stage.name));
-                }
-                let pooled = frozen.forward(&pixels, dims[0], frozen.stage_count(), Pool::Average, 1).unwrap();
-                assert_close(&thinned(&pooled, output), &output["features"], &what("features"));
-                if output.get("logits").is_some() {
-                    pretrained.classifier = Some(load::load_classifier(&fixture.file(case), None).unwrap());
-                    let frozen = FrozenBackbone::new(&pretrained, &pretrained.parameters).unwrap();
-                    let logits = frozen.forward(&pixels, dims[0], frozen.stage_count(), Pool::Logits, 2).unwrap();
-                    assert_close(&logits, &output["logits"], &what("logits"));
-                }
+                let logits = frozen.forward(&pixels, dims[0], frozen.stage_count(), Pool::Logits, 2).unwrap();
+                assert_close(&logits, &output["logits"], &what("logits"));
             }
         }
     }
@@ -197,19 +225,21 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 #[test]
 fn the_trainable_form_agrees_with_the_references() {
-    for fixture in Fixture::all() {
-        for case in fixture.cases() {
-            for output in case["outputs"].as_array().unwrap() {
-                let dims: [usize; 4] = shape(&output["input"]).try_into().unwrap();
-                let pretrained = fixture.load(case, dims[2], dims[3]);
-                let has_logits = output.get("logits").is_some();
-                let classifier = has_logits.then(|| load::load_classifier(&fixture.file(case), None).unwrap());
-                let trainable = Trainable::run(&pretrained, classifier.as_ref(), dims, &Device::default());
-                let what = |part: &str| format!("{} {} {part}", fixture.backbone, case["name"]);
-                assert_close(&thinned(&values(trainable.pooled), output), &output["features"], &what("features"));
-                if let Some(logits) = trainable.logits {
-                    assert_close(&values(logits), &output["logits"], &what("logits"));
-                }
+    Fixture::all().for_each(|fixture| compare_trainable(&fixture));
+}
+
+fn compare_trainable(fixture: &Fixture) {
+    for case in fixture.cases() {
+        for output in case["outputs"].as_array().unwrap() {
+            let dims: [usize; 4] = shape(&output["input"]).try_into().unwrap();
+            let pretrained = fixture.load(case, dims[2], dims[3]);
+            let has_logits = output.get("logits").is_some();
+            let classifier = has_logits.then(|| load::load_classifier(&fixture.file(case), None).unwrap());
+            let trainable = Trainable::run(&pretrained, classifier.as_ref(), dims, &Device::default());
+            let what = |part: &str| format!("{} {} {part}", fixture.backbone, case["name"]);
+            assert_close(&thinned(&values(trainable.pooled), output), &output["features"], &what("features"));
+            if let Some(logits) = trainable.logits {
+                assert_close(&values(logits), &output["logits"], &what("logits"));
             }
         }
     }
