@@ -342,6 +342,22 @@ fn the_bytes_depend_neither_on_threads_nor_on_neighbours() {
 }
 
 #[test]
+fn no_token_gives_nothing_and_gradients_of_zero() {
+    let layer = TransformerLayer::new(BERT).unwrap();
+    let (arrays, pool) = (arrays(&BERT, 4), BufferPool::new());
+    for sequences in [Sequences::default(), Sequences::of_lengths(&[0, 0])] {
+        let (output, saved) = layer.forward_saving(&pool, &sequences, &[], &weights(&arrays), None).unwrap();
+        assert!(output.is_empty());
+        let (to_input, found) =
+            layer.backward(&pool, &sequences, &[], &weights(&arrays), None, &saved, &[], [true; ARRAYS], true).unwrap();
+        assert_eq!(to_input, Some(Vec::new()));
+        for (found, array) in found.iter().zip(&arrays) {
+            assert_eq!(found.as_deref(), Some(&vec![0.0; array.len()][..]));
+        }
+    }
+}
+
+#[test]
 fn wrong_shapes_are_errors() {
     assert!(matches!(TransformerLayer::new(TransformerSpec { heads: 5, ..BERT }), Err(KernelError::Invalid(_))));
     assert!(TransformerLayer::new(TransformerSpec { epsilon: f32::NAN, ..BERT }).is_err());

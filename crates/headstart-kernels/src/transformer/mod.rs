@@ -85,8 +85,27 @@ pub const ARRAYS: usize = 16;
 /// gamma and beta of each normalization.
 pub type LayerGradients = [Option<Vec<f32>>; ARRAYS];
 
+impl LayerWeights<'_> {
+    /// Values of each array, in their order.
+    fn lengths(&self) -> [usize; ARRAYS] {
+        let dense = |dense: DenseWeights<'_>| [dense.weight.len(), dense.bias.len()];
+        let norm = |norm: NormWeights<'_>| [norm.gamma.len(), norm.beta.len()];
+        let all = [
+            dense(self.query),
+            dense(self.key),
+            dense(self.value),
+            dense(self.attended),
+            norm(self.attention_norm),
+            dense(self.expand),
+            dense(self.contract),
+            norm(self.dense_norm),
+        ];
+        std::array::from_fn(|index| all[index / 2][index % 2])
+    }
+}
+
 /// What the way back needs of the way forward, beside the input.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Saved {
     /// `[tokens, 3 · width]`: queries, keys and values.
     joint: Vec<f32>,
@@ -166,6 +185,9 @@ impl TransformerLayer {
         self.check(sequences, input, weights, dropout)?;
         let TransformerSpec { width, hidden, epsilon, .. } = self.spec;
         let tokens = sequences.token_count();
+        if tokens == 0 {
+            return Ok((Vec::new(), Saved::default()));
+        }
         let take = |width: usize| pool.take(tokens * width);
 
         let normed = self.normed_input(pool, input, weights);
@@ -228,6 +250,10 @@ impl TransformerLayer {
         let tokens = sequences.token_count();
         expect_length("the gradient", gradient.len(), tokens * width)?;
         let take = |width: usize| pool.take(tokens * width);
+        if tokens == 0 {
+            let zeros = std::array::from_fn(|index| wanted[index].then(|| vec![0.0; weights.lengths()[index]]));
+            return Ok((wants_input.then(Vec::new), zeros));
+        }
         let mut found: LayerGradients = Default::default();
         let mut keep = |index: usize, make: &mut dyn FnMut() -> Vec<f32>| {
             if wanted[index] {
