@@ -5,8 +5,9 @@
 //! 2. A few cuts follow from that ([`candidates`]). Each is fine-tuned for a while from the frozen head's weights on four
 //!    fifths of the training examples and judged on the fifth (linear probing, then fine-tuning: Kumar et al. 2022,
 //!    arXiv:2202.10054).
-//! 3. The best of them, if it beats the frozen head there, becomes the phase, on all training examples. The best epoch of
-//!    the whole run is kept, the frozen head's among them, so the result is never below it on the validation examples.
+//! 3. The best of them, unless it is clearly worse than the frozen head there, becomes the phase, on all training examples.
+//!    The best epoch of the whole run is kept, the frozen head's among them, so the result is never below it on the
+//!    validation examples.
 //!
 //! The validation examples take part in the last step alone.
 

@@ -97,23 +97,28 @@ pub(super) fn choose<T: Task>(
     let held = hold_out.held.len();
     let head = choice.trials[0].clone();
     match best(&choice.trials) {
-        Some(trial) if is_better(trial, &head) => {
+        Some(trial) if is_worth_it(trial, &head, held) => {
             choice.phase =
                 Some(Phase { epochs: epochs_within(&trial.freeze, choice.passes)?, ..phase_of(phase, trial) });
             choice.reason = format!(
-                "of what was tried, opening the stages behind {} had the least loss on the {held} training photos held out: \
-                 {} against {} of the frozen head",
+                "of the cuts, opening what is behind {} at rate {:.1e} had the least loss on the {held} training photos held \
+                 out: {} at {:.1} %, the frozen head {} at {:.1} %",
                 behind(&trial.freeze),
+                trial.learning_rate,
                 written(trial.loss),
-                written(head.loss)
+                trial.accuracy * 100.0,
+                written(head.loss),
+                head.accuracy * 100.0,
             );
         }
         best => {
             choice.reason = format!(
-                "no open stage helped on the {held} training photos held out: loss {} against {} of the frozen head, which \
-                 stays",
-                best.map_or_else(|| "not a number".to_owned(), |trial| written(trial.loss)),
-                written(head.loss)
+                "no cut came within a standard error of the frozen head on the {held} training photos held out: {} at {:.1} \
+                 %, the frozen head {} at {:.1} %; it stays",
+                written(best.and_then(|trial| trial.loss)),
+                best.map_or(0.0, |trial| trial.accuracy) * 100.0,
+                written(head.loss),
+                head.accuracy * 100.0,
             );
         }
     }
@@ -222,8 +227,12 @@ fn best(trials: &[Trial]) -> Option<&Trial> {
     finite.min_by(|a, b| a.loss.unwrap_or(f64::INFINITY).total_cmp(&b.loss.unwrap_or(f64::INFINITY)))
 }
 
-fn is_better(trial: &Trial, head: &Trial) -> bool {
-    trial.loss.unwrap_or(f64::INFINITY) < head.loss.unwrap_or(f64::INFINITY)
+/// Whether a cut deserves the whole phase. A trial is half as long, on fewer photos, and the frozen head had the best of many
+/// epochs: what has less loss, or comes within a standard error of its right answers, may go on. In the end it must beat the
+/// frozen head on the validation examples, so that what this costs is time.
+fn is_worth_it(trial: &Trial, head: &Trial, held: usize) -> bool {
+    let error = (head.accuracy * (1.0 - head.accuracy) / held as f64).sqrt();
+    trial.loss.unwrap_or(f64::INFINITY) < head.loss.unwrap_or(f64::INFINITY) || trial.accuracy >= head.accuracy - error
 }
 
 /// The phase that a trial was of.
@@ -281,5 +290,39 @@ fn muted(observer: &mut dyn Observer) -> impl Observer {
     move |event: &Event| match event {
         Event::Progress { .. } => observer.event(event),
         _ => Control::Continue,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trial(loss: Option<f64>, accuracy: f64) -> Trial {
+        Trial {
+            freeze: Freeze::Nothing,
+            learning_rate: 1e-3,
+            stage_decay: 1.0,
+            epochs: 1,
+            loss,
+            accuracy,
+            seconds: None,
+        }
+    }
+
+    #[test]
+    fn a_cut_goes_on_if_it_is_better_or_not_clearly_worse() {
+        let head = trial(Some(0.7), 0.75);
+        assert!(is_worth_it(&trial(Some(0.6), 0.60), &head, 100));
+        assert!(is_worth_it(&trial(Some(0.8), 0.71), &head, 100));
+        assert!(!is_worth_it(&trial(Some(0.8), 0.70), &head, 100));
+        assert!(!is_worth_it(&trial(None, 0.0), &head, 100));
+    }
+
+    #[test]
+    fn the_best_is_an_open_trial_of_least_loss_and_one_that_diverged_is_none() {
+        let trials = [trial(Some(0.1), 1.0), trial(None, 0.0), trial(Some(0.5), 0.7), trial(Some(0.4), 0.6)];
+        assert_eq!(best(&trials), Some(&trials[3]));
+        assert_eq!(best(&trials[..2]), None);
+        assert_eq!(best(&[]), None);
     }
 }

@@ -18,6 +18,9 @@ use crate::random::Stream;
 const SMOOTHING: f64 = 0.95;
 /// The test ends when the smoothed loss is this many times its best.
 const DIVERGED: f64 = 4.0;
+/// A best below this counts as this: the losses of a head that knows its examples by heart are noise, of which any is many
+/// times the least.
+const LEAST_BEST: f64 = 0.1;
 
 /// Which rates are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -51,7 +54,8 @@ pub struct RateCurve {
     pub steepest: Option<f64>,
     /// The middle of the longest way down; none when it never fell.
     pub valley: Option<f64>,
-    /// The rate at which the loss had risen to four times its best, or was no number any more.
+    /// The rate at which the smoothed loss had risen to four times its best (or to 0.4, if that is more), or was no number
+    /// any more.
     pub diverged: Option<f64>,
 }
 
@@ -138,7 +142,7 @@ impl PhaseContext<'_> {
             let smoothed = average / (1.0 - SMOOTHING.powi(number as i32 + 1));
             points.push(RatePoint { rate, loss: value, smoothed });
             best = best.min(smoothed);
-            if smoothed > DIVERGED * best {
+            if smoothed > DIVERGED * best.max(LEAST_BEST) {
                 diverged = Some(rate);
                 break;
             }
