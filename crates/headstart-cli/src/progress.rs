@@ -109,6 +109,7 @@ impl Display {
             }
             Event::Backbone { name, variant, source, parameters, input_size, family } => {
                 let size = tables::count(*parameters);
+                let source = without_digest(source);
                 self.say(&format!("backbone {name}:{variant} · {size} values · {input_size} px · {source} ({family})"));
             }
             Event::Phase { phase, phases, freeze, epochs, learning, cached } => {
@@ -163,6 +164,13 @@ impl Observer for Display {
         }
         Control::Continue
     }
+}
+
+/// A fetched file by its commit is enough for a person; the digest is in the bundle and in `--json`.
+fn without_digest(source: &str) -> &str {
+    let digest =
+        [" sha256:", " git-sha1:"].iter().filter(|_| source.starts_with("hf:")).find_map(|kind| source.find(kind));
+    &source[..digest.unwrap_or(source.len())]
 }
 
 fn verb(stage: Work) -> &'static str {

@@ -229,6 +229,7 @@ impl<'a> Client<'a> {
                 endpoint: place(url),
                 reason: format!("no answer for {:.0} s", self.settings.patience.as_secs_f64()),
             },
+            E::Io(error) => HubError::Unreachable { endpoint: place(url), reason: error.to_string() },
             error => HubError::Unreachable { endpoint: place(url), reason: error.to_string() },
         }
     }
