@@ -3,6 +3,7 @@
 //! Knows bytes: no engine, no names of models, no network.
 
 mod array;
+mod beside;
 mod error;
 mod hdf5;
 mod json;
@@ -13,12 +14,15 @@ mod peek;
 pub mod pytorch;
 pub mod safetensors;
 mod source;
+mod tensorflow;
+pub mod tf_checkpoint;
+pub mod tf_graph;
 pub mod tfjs;
 mod zip_member;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use array::{Array, ArrayInfo, DType};
 pub use error::WeightsError;
@@ -67,6 +71,8 @@ pub const FORMATS: &[Format] = &[
     keras_h5::FORMAT,
     keras_v3::FORMAT,
     tfjs::FORMAT,
+    tf_checkpoint::FORMAT,
+    tf_graph::FORMAT,
 ];
 
 /// Opens a weight file or a folder of one model's weights; the format is found by what is in it.
@@ -89,14 +95,13 @@ pub fn open_safetensors_bytes(name: &str, bytes: &'static [u8]) -> Result<Box<dy
     safetensors::open_bytes(Path::new(name), bytes)
 }
 
-/// BLAKE3 of a file's bytes, in hexadecimal. Where the weights are several files (a TensorFlow.js manifest or its
-/// folder), of the names, lengths and bytes of the manifest and all shards.
+/// BLAKE3 of a file's bytes, in hexadecimal. Where the weights are several files (a manifest of TensorFlow.js, a checkpoint
+/// of TensorFlow), of the names, lengths and bytes of all that are read for them.
 ///
 /// # Errors
-/// [`WeightsError::Io`]; what is wrong with a manifest; [`WeightsError::NotRecognized`] for other folders.
+/// [`WeightsError::Io`]; what is wrong with a manifest or index; [`WeightsError::NotRecognized`] for other folders.
 pub fn digest(path: &Path) -> Result<String, WeightsError> {
-    let (is_manifest, refusal) =
-        Peek::at(path, |peek| (peek.kind != Kind::Zip && tfjs::recognizes(peek), not_recognized(peek)))?;
+    let (files, refusal) = Peek::at(path, |peek| (files_of(peek), not_recognized(peek)))?;
     let mut hasher = blake3::Hasher::new();
     let mut add = |path: &Path, framed: bool| -> Result<(), WeightsError> {
         let failed = |source| WeightsError::Io { path: path.to_owned(), source };
@@ -110,16 +115,25 @@ pub fn digest(path: &Path) -> Result<String, WeightsError> {
         hasher.update_reader(file).map_err(failed)?;
         Ok(())
     };
-    if is_manifest {
-        for file in tfjs::files(path)? {
-            add(&file, true)?;
-        }
-    } else if path.is_dir() {
-        return Err(refusal);
-    } else {
-        add(path, false)?;
+    match files {
+        Some(files) => files(path)?.iter().try_for_each(|file| add(file, true))?,
+        None if path.is_dir() => return Err(refusal),
+        None => add(path, false)?,
     }
     Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Lists the files of a model.
+type Files = fn(&Path) -> Result<Vec<PathBuf>, WeightsError>;
+
+/// What lists the files of a model that is several.
+fn files_of(peek: &Peek<'_>) -> Option<Files> {
+    match peek.kind {
+        Kind::Zip => None,
+        _ if tfjs::recognizes(peek) => Some(tfjs::files),
+        _ if tf_checkpoint::recognizes(peek) => Some(tf_checkpoint::files),
+        _ => None,
+    }
 }
 
 fn not_recognized(peek: &Peek<'_>) -> WeightsError {
@@ -132,13 +146,17 @@ fn what_it_is(peek: &Peek<'_>) -> String {
     let (path, first) = (peek.path, peek.first);
     let extension = path.extension().map(|text| text.to_string_lossy().to_lowercase()).unwrap_or_default();
     let known = if peek.kind == Kind::Folder {
-        "a folder without model.json or weights_manifest.json"
+        "a folder without the manifest of a TensorFlow.js model or the index of a TensorFlow checkpoint"
+    } else if path.file_name().is_some_and(|name| name.to_string_lossy().contains(".data-0")) {
+        "one shard of a TensorFlow checkpoint: name its index"
     } else if first.is_empty() {
         "an empty file"
     } else if first.get(4..8) == Some(b"TFL3") {
         "a TensorFlow Lite model"
     } else if first.starts_with(b"version https://git-lfs") {
         "a Git LFS pointer: the weights themselves were not fetched"
+    } else if path.file_name().is_some_and(|name| name == "saved_model.pb") {
+        "the graph of a saved model: name its folder"
     } else if first.starts_with(b"{") {
         "a JSON file"
     } else if first.starts_with(b"<") {

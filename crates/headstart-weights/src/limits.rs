@@ -6,7 +6,7 @@
 //! texts, numbers and compressed members can be made to grow to. Values are not read by opening, except those that lie
 //! compressed in a zip, which count here.
 //!
-//! **Reading** an array of *b* bytes takes no more than [`reading`]`(b)` = 4 · *b* + 16 MiB above what is already held, and *b*
+//! **Reading** an array of *b* bytes takes no more than [`reading`]`(b)` = 16 · *b* + 16 MiB above what is already held, and *b*
 //! itself is bounded: by [`SMALL`] = 64 MiB, or by [`MOST_EXPANSION`] = 100 times the bytes that stand for it in the file.
 //! Only an array that lies in the file as it is, number for number, may have any size.
 //!
@@ -19,11 +19,11 @@
 //! | the header of a safetensors file | 100 MB | as the reference implementation has it |
 //! | a manifest of TensorFlow.js | 32 MiB | the topology is in it |
 //! | `config.json` of Keras | 16 MiB | |
-//! | a block of a TensorFlow index | 64 MiB | the writer cuts blocks at 256 KiB |
+//! | the index of a TensorFlow checkpoint, a block of it | 1 GiB, 64 MiB | the writer cuts blocks at 256 KiB |
 //! | a node of a TensorFlow graph | 2 GiB | protobuf's own |
 //! | groups within groups of HDF5, models within models | 64 | |
 //! | lists within lists of a pickle | 16 | |
-//! | messages of protobuf within messages | 32 | |
+//! | messages of protobuf within messages | 100 | as prost has it |
 //! | JSON within JSON | 128 | as serde_json has it |
 //! | axes of an array | 32 | as HDF5 has it; NumPy has 64, nobody uses them |
 //!
@@ -43,7 +43,7 @@ pub const fn opening(length: u64) -> u64 {
 
 /// Most memory in bytes for reading an array of `length` bytes, above what the open model holds.
 pub const fn reading(length: u64) -> u64 {
-    (16 << 20) + 4 * length
+    (16 << 20) + 16 * length
 }
 
 /// Most bytes of what `stored` bytes in a file stand for.
@@ -54,6 +54,12 @@ pub(crate) const fn unpacked(stored: u64) -> u64 {
 
 /// Largest member of a zip in bytes, as in Keras 3.15 (`saving_lib.py`).
 pub(crate) const MEMBER: u64 = 4 << 30;
+
+/// Largest block of a TensorFlow index in bytes.
+pub(crate) const BLOCK: usize = 64 << 20;
+
+/// Largest index of a TensorFlow checkpoint in bytes.
+pub(crate) const INDEX: u64 = 1 << 30;
 
 /// Axes of an array.
 pub(crate) const AXES: usize = 32;

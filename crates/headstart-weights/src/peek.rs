@@ -1,12 +1,13 @@
 //! What is looked at before a format is chosen: the first bytes, and the names inside of what holds several things.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::error::WeightsError;
 use crate::hdf5::{self, Hdf5};
 use crate::source::Source;
+use crate::tf_checkpoint;
 use crate::zip_member::{self, Archive};
 
 /// More names than this are not listed: what a format looks for would not lie behind them.
@@ -24,6 +25,8 @@ pub enum Kind {
     Hdf5,
     /// Any other file.
     Plain,
+    /// No file itself: the beginning of the names of a TensorFlow checkpoint's files.
+    Prefix,
 }
 
 /// A first look at a path.
@@ -53,7 +56,16 @@ impl Peek<'_> {
     pub(crate) fn at<T>(path: &Path, then: impl FnOnce(&Peek<'_>) -> T) -> Result<T, WeightsError> {
         let failed = |source| WeightsError::Io { path: path.to_owned(), source };
         let mut names = Vec::new();
-        if std::fs::metadata(path).map_err(failed)?.is_dir() {
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(source) => {
+                if source.kind() == ErrorKind::NotFound && tf_checkpoint::index_of_prefix(path).is_file() {
+                    return Ok(then(&Peek { path, first: &[], last: &[], length: 0, kind: Kind::Prefix, names }));
+                }
+                return Err(failed(source));
+            }
+        };
+        if metadata.is_dir() {
             for entry in std::fs::read_dir(path).map_err(failed)?.take(MOST_NAMES) {
                 names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
             }

@@ -42,7 +42,7 @@ pub(crate) fn recognizes(peek: &Peek<'_>) -> bool {
     match peek.kind {
         Kind::Folder => MANIFESTS.iter().any(|name| peek.holds(name)),
         Kind::Zip => manifest_in(&peek.names).is_some(),
-        Kind::Hdf5 => false,
+        Kind::Hdf5 | Kind::Prefix => false,
         Kind::Plain => {
             let is_json = peek.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
             let start = peek.first.trim_ascii_start();
@@ -226,11 +226,7 @@ fn find(path: &Path) -> Result<(PathBuf, Vec<u8>, Place), WeightsError> {
     manifest::check_length(path, file.metadata().map_err(failed)?.len())?;
     let mut json = Vec::new();
     file.take(manifest::LONGEST).read_to_end(&mut json).map_err(failed)?;
-    let folder = match manifest.parent() {
-        Some(folder) if folder != Path::new("") => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    Ok((manifest.clone(), json, Place::Folder { folder, manifest }))
+    Ok((manifest.clone(), json, Place::Folder(manifest)))
 }
 
 impl Checkpoint for Model {

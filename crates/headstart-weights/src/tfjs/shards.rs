@@ -2,19 +2,18 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use super::malformed;
+use super::NAME;
+use crate::beside;
 use crate::error::WeightsError;
 use crate::source::Source;
 use crate::zip_member::Archive;
 
 /// Where the parts of a model lie.
 pub(super) enum Place {
-    Folder {
-        folder: PathBuf,
-        manifest: PathBuf,
-    },
+    /// The manifest; shards lie beside it.
+    Folder(PathBuf),
     /// The archive and the folder in it, with its slash.
     Zip(Box<Archive>, String),
 }
@@ -34,29 +33,14 @@ pub(super) enum Store {
 impl Place {
     /// Finds a shard by the name that the manifest at `path` gives it.
     pub(super) fn shard(&mut self, path: &Path, name: &str) -> Result<Shard, WeightsError> {
-        let outside =
-            || WeightsError::Outside { path: path.to_owned(), what: format!("shard `{}`", name.escape_debug()) };
-        let is_inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
-        if name.is_empty() || name.contains(['\\', '\0', ':']) || !Path::new(name).components().all(is_inside) {
-            return Err(outside());
-        }
         match self {
-            Self::Folder { folder, manifest } => {
-                let failed = |shard: &Path, source| WeightsError::Io { path: shard.to_owned(), source };
-                let shard = folder.join(name);
-                // Links are followed first, so that one out of the folder does not pass for a file in it.
-                let home = folder.canonicalize().map_err(|source| failed(folder, source))?;
-                let real = shard.canonicalize().map_err(|source| failed(&shard, source))?;
-                // In a cache of blobs both are links: the shard lies beside the manifest where the manifest really lies.
-                let beside = manifest.canonicalize().is_ok_and(|manifest| manifest.parent() == real.parent());
-                if !real.starts_with(&home) && !beside {
-                    return Err(outside());
-                }
-                let metadata = std::fs::metadata(&real).map_err(|source| failed(&shard, source))?;
-                if !metadata.is_file() {
-                    return Err(malformed(path, format!("shard `{name}` is no file")));
-                }
-                Ok(Shard { store: Store::File(real), length: metadata.len() })
+            Self::Folder(manifest) => {
+                let (file, length) = beside::find(path, NAME, manifest, name)?;
+                Ok(Shard { store: Store::File(file), length })
+            }
+            Self::Zip(..) if !beside::is_inside(name) => {
+                let what = format!("shard `{}`", name.escape_debug());
+                Err(WeightsError::Outside { path: path.to_owned(), what })
             }
             Self::Zip(archive, folder) => {
                 let member = format!("{folder}{}", name.trim_start_matches("./"));
