@@ -11,3 +11,4 @@ pub mod preprocess;
 pub mod scan;
 pub mod split;
 pub mod synthetic;
+pub mod text;

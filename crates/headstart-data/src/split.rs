@@ -37,14 +37,11 @@ pub struct Assignment {
 pub fn split(scan: &Scan, classes: &[String], rule: &SplitRule) -> Assignment {
     let examples = &scan.examples;
     let groups = groups_of_copies(examples);
-    let has = |part| examples.iter().any(|scanned| scanned.example.split == Some(part));
-    let draw = SplitRule {
-        validation: if has(Split::Validation) { 0.0 } else { rule.validation },
-        test: if has(Split::Test) { 0.0 } else { rule.test },
-        seed: rule.seed,
-    };
-    let mut splits: Vec<Split> = examples.iter().map(|scanned| scanned.example.split.unwrap_or(Split::Train)).collect();
-    draw_parts(examples, &groups, classes.len(), &draw, &mut splits);
+    let drawn: Vec<Drawn<'_>> = examples
+        .iter()
+        .map(|ScannedExample { example, digest, .. }| Drawn { digest, class: example.label, split: example.split })
+        .collect();
+    let splits = assign(&drawn, &groups, classes.len(), rule);
 
     let (mut leaks, mut conflicts) = (Vec::new(), Vec::new());
     for members in groups.values().filter(|members| members.len() > 1) {
@@ -63,9 +60,35 @@ pub fn split(scan: &Scan, classes: &[String], rule: &SplitRule) -> Assignment {
     Assignment { splits, leaks, conflicts, notes }
 }
 
+/// What the draw knows of an example.
+pub(crate) struct Drawn<'a> {
+    pub(crate) digest: &'a [u8; 32],
+    /// What the split is stratified by.
+    pub(crate) class: usize,
+    pub(crate) split: Option<Split>,
+}
+
+/// The part of every example: as given, else drawn class by class in whole groups of copies.
+pub(crate) fn assign(
+    examples: &[Drawn<'_>],
+    groups: &BTreeMap<usize, Vec<usize>>,
+    classes: usize,
+    rule: &SplitRule,
+) -> Vec<Split> {
+    let has = |part| examples.iter().any(|example| example.split == Some(part));
+    let draw = SplitRule {
+        validation: if has(Split::Validation) { 0.0 } else { rule.validation },
+        test: if has(Split::Test) { 0.0 } else { rule.test },
+        seed: rule.seed,
+    };
+    let mut splits: Vec<Split> = examples.iter().map(|example| example.split.unwrap_or(Split::Train)).collect();
+    draw_parts(examples, groups, classes, &draw, &mut splits);
+    splits
+}
+
 /// Draws whole groups of each class until its parts are full.
 fn draw_parts(
-    examples: &[ScannedExample],
+    examples: &[Drawn<'_>],
     groups: &BTreeMap<usize, Vec<usize>>,
     classes: usize,
     rule: &SplitRule,
@@ -75,9 +98,9 @@ fn draw_parts(
         // A group belongs to the class of its first member; one that the data set placed is not drawn.
         let mut drawn: Vec<(u64, &Vec<usize>)> = groups
             .values()
-            .filter(|members| examples[members[0]].example.label == class)
+            .filter(|members| examples[members[0]].class == class)
             .filter(|members| members.iter().all(|&member| splits[member] == Split::Train))
-            .map(|members| (ticket(rule.seed, &examples[members[0]].digest), members))
+            .map(|members| (ticket(rule.seed, examples[members[0]].digest), members))
             .collect();
         drawn.sort();
         let total: usize = drawn.iter().map(|(_, members)| members.len()).sum();

@@ -1,10 +1,18 @@
 //! How files encode examples: one file a dataset layout, and this registry.
 
+mod class_folders;
+pub mod conll;
+mod evidence;
 pub mod image_folder;
+pub mod json_spans;
+pub mod jsonl;
+pub mod text_folder;
+pub mod text_table;
 
 use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
+use crate::text::{TextOptions, TextSet};
 
 /// A row of the registry.
 #[derive(Debug, Clone, Copy)]
@@ -13,23 +21,72 @@ pub struct Layout {
     pub name: &'static str,
     /// What it looks like.
     pub describes: &'static str,
-    /// Whether a path looks like it.
+    /// Whether a path looks like it; no path looks like two.
     pub recognizes: fn(&Path) -> bool,
-    /// Lists its examples.
-    pub open: fn(&Path) -> Result<Listing, DataError>,
+    /// Reads it.
+    pub open: Opener,
+}
+
+/// How a layout is read, by what its examples are.
+#[derive(Debug, Clone, Copy)]
+pub enum Opener {
+    /// Lists pictures, unread.
+    Images(fn(&Path) -> Result<Listing, DataError>),
+    /// Reads texts whole.
+    Text(fn(&Path, &TextOptions) -> Result<TextSet, DataError>),
 }
 
 /// Every layout that we read.
-pub const LAYOUTS: &[Layout] = &[image_folder::LAYOUT];
+pub const LAYOUTS: &[Layout] =
+    &[image_folder::LAYOUT, text_table::LAYOUT, jsonl::LAYOUT, json_spans::LAYOUT, conll::LAYOUT, text_folder::LAYOUT];
 
-/// Opens a data set in the layout that recognizes it.
+/// The layout that recognizes a path.
+pub fn find(path: &Path) -> Option<&'static Layout> {
+    LAYOUTS.iter().find(|layout| (layout.recognizes)(path))
+}
+
+/// Whether a path looks like a data set of pictures.
+pub fn holds_images(path: &Path) -> bool {
+    find(path).is_some_and(|layout| matches!(layout.open, Opener::Images(_)))
+}
+
+/// Opens a data set of pictures.
 ///
 /// # Errors
 /// [`DataError::Layout`] with what was found and what is expected.
 pub fn open(path: &Path) -> Result<Listing, DataError> {
-    // With one layout, its own messages say best what is missing.
-    let layout = LAYOUTS.iter().find(|layout| (layout.recognizes)(path)).unwrap_or(&LAYOUTS[0]);
-    (layout.open)(path)
+    let layout = match find(path) {
+        // Where nothing is recognized, its messages say best what is missing.
+        None => &image_folder::LAYOUT,
+        Some(layout) => layout,
+    };
+    match layout.open {
+        Opener::Images(open) => open(path),
+        Opener::Text(_) => Err(DataError::Layout {
+            path: path.to_owned(),
+            reason: format!("it looks like `{}`, which holds texts; pictures were expected", layout.name),
+            help: "give a folder of photos for each class".to_owned(),
+        }),
+    }
+}
+
+/// Opens a data set of texts.
+///
+/// # Errors
+/// [`DataError::Io`]; [`DataError::Layout`] with what was found and what is expected.
+pub fn open_text(path: &Path, options: &TextOptions) -> Result<TextSet, DataError> {
+    std::fs::metadata(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+    let expected = || {
+        let rows = LAYOUTS.iter().filter(|layout| matches!(layout.open, Opener::Text(_)));
+        let names: Vec<String> = rows.map(|layout| format!("{} ({})", layout.name, layout.describes)).collect();
+        format!("texts are read as {}", names.join("; "))
+    };
+    let refuse = |reason: String| Err(DataError::Layout { path: path.to_owned(), reason, help: expected() });
+    match find(path) {
+        Some(Layout { open: Opener::Text(open), .. }) => open(path, options),
+        Some(layout) => refuse(format!("it looks like `{}`, which holds pictures; texts were expected", layout.name)),
+        None => refuse("it looks like no layout of texts".to_owned()),
+    }
 }
 
 /// The examples of a data set, unread.

@@ -28,7 +28,7 @@ use crate::train::observer::Observer;
 pub(crate) static SPEC: TaskSpec = TaskSpec {
     name: ImageClassification::NAME,
     summary: "a folder of photos for each class → the class of a new photo",
-    recognizes: |path| layouts::LAYOUTS.iter().any(|layout| (layout.recognizes)(path)),
+    recognizes: layouts::holds_images,
     run: run::run_task::<ImageClassification>,
     extract: run::extract_task::<ImageClassification>,
     find_rates: find_rates_task::<ImageClassification>,
