@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use headstart::HeadRecipe;
+use headstart::backbones::BACKBONES;
 use headstart::features::Features;
 use headstart::load::{self, Pretrained};
 use headstart::model::{FrozenBackbone, Head};
@@ -20,8 +21,6 @@ use tempfile::TempDir;
 
 /// ‖ours − theirs‖ / ‖theirs‖, and the difference of means relative to the deviation.
 const TOLERANCE: f64 = 1e-4;
-
-const BACKBONES: [&str; 5] = ["inception_v3", "mobilenet_v1", "mobilenet_v2", "resnet", "vgg16"];
 
 /// One backbone's fixtures: files as the libraries wrote them, and what the libraries made of them.
 struct Fixture {
@@ -42,7 +41,7 @@ impl Fixture {
     }
 
     fn all() -> impl Iterator<Item = Self> {
-        BACKBONES.into_iter().map(Self::open)
+        BACKBONES.iter().map(|spec| Self::open(spec.name))
     }
 
     fn cases(&self) -> &[Value] {
