@@ -79,12 +79,27 @@ def tfjs():
             seed("tfjs", f"{folder}.{way}", bytes([way]) + parts(text.encode(), *bytes_of))
 
 
+def tensorflow():
+    for name, content in members(FORMATS / "tf_checkpoint" / "files.zip").items():
+        if not name.endswith(".index"):
+            continue
+        found = members(FORMATS / "tf_checkpoint" / "files.zip")
+        prefix = name.removesuffix(".index")
+        shards = [found[path] for path in sorted(found) if path.startswith(prefix + ".data-")]
+        shards += [b""] * (2 - len(shards))
+        seed("tf_checkpoint", name.replace("/", "_"), parts(*shards[:2], content))
+    for name, content in members(FORMATS / "tf_graph" / "files.zip").items():
+        if not name.endswith(".safetensors"):
+            seed("tf_graph", name.replace("/", "_"), content)
+
+
 def main():
     for name in ("expected.safetensors", "tfjs/layers.safetensors", "tfjs/graph.safetensors"):
         seed("safetensors", name.replace("/", "_"), (FORMATS / name).read_bytes())
     pytorch()
     keras()
     tfjs()
+    tensorflow()
 
 
 if __name__ == "__main__":
