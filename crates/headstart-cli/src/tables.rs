@@ -53,6 +53,10 @@ pub(crate) fn classes(metrics: &ClassificationMetrics, labels: &[String]) -> Str
     }
     table.set_header(header);
     for (index, class) in metrics.per_class.iter().enumerate() {
+        // Of a network that knows many classes, only those in the data: the others are wrong answers, told by the recall.
+        if metrics.classes.is_some() && class.support == 0 {
+            continue;
+        }
         let mut row = vec![
             shorten(name(index), 24),
             format!("{:.3}", class.precision),

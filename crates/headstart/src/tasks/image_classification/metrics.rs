@@ -159,8 +159,8 @@ impl ClassificationMetrics {
         })
     }
 
-    /// The same, with what is said of single classes and the averages over them only of classes that occur or were
-    /// predicted: of a network that tells a thousand classes apart, most are not in the data.
+    /// The same, with what is said of single classes only of those that occur or were predicted, and the averages over
+    /// those that occur: of a network that tells a thousand classes apart, most are not in the data.
     pub fn of_seen_classes(self) -> Self {
         let is_seen = |class: &usize| {
             self.confusion
@@ -173,8 +173,7 @@ impl ClassificationMetrics {
         let confusion =
             seen.iter().map(|&row| seen.iter().map(|&column| self.confusion[row][column]).collect()).collect();
         Self {
-            macro_average: Average::weighted(&per_class, |_| 1.0),
-            weighted_average: Average::weighted(&per_class, |class| class.support as f64),
+            macro_average: Average::weighted(&per_class, |class| f64::from(u8::from(class.support > 0))),
             classes: Some(seen),
             per_class,
             confusion,
@@ -347,7 +346,7 @@ mod tests {
         assert_eq!(seen.confusion, [[1, 1, 0], [0, 0, 0], [0, 0, 1]]);
         assert_eq!((seen.label_of(2), all.label_of(2)), (4, 2));
         assert_eq!((seen.accuracy, seen.top5_accuracy), (all.accuracy, all.top5_accuracy));
-        assert!((seen.macro_average.f1 - (2.0 / 3.0 + 1.0) / 3.0).abs() < 1e-12);
+        assert!((seen.macro_average.f1 - (2.0 / 3.0 + 1.0) / 2.0).abs() < 1e-12);
     }
 
     #[test]
