@@ -1,7 +1,6 @@
 //! Labelled text: what every text layout gives, and what is made of it before a network sees it.
 
 pub mod assemble;
-pub mod batches;
 pub mod charset;
 pub mod columns;
 pub mod copies;
@@ -9,9 +8,6 @@ pub mod entities;
 pub mod entity_scores;
 pub mod labels;
 pub mod table;
-pub mod tokenizer;
-mod tokenizer_files;
-pub mod wordpiece_trainer;
 
 use std::fmt;
 use std::ops::Range;
