@@ -67,7 +67,7 @@ pub(crate) struct RecipeOptions {
     /// fetched from its default repository when not
     #[arg(long, value_name = "NAME")]
     pub(crate) backbone: Option<String>,
-    /// A weight file, a bundle, hf:ORGANIZATION/NAME[@REVISION][:FILE], `embedded` (default) or `random`
+    /// A weight file, a bundle, `hf:ORGANIZATION/NAME[@REVISION][:FILE]`, `embedded` (default) or `random`
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<String>,
     /// Side of the input in pixels; that of the weights when left out

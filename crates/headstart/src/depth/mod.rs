@@ -1,8 +1,8 @@
 //! How deep to open a backbone: what `freeze = "auto"` means for a data set.
 //!
 //! 1. Linear probes and the recipe's own head on the pooled output of every stage, judged on training examples alone, say
-//!    which stages already carry the task ([`stage_probes`]).
-//! 2. A few cuts follow from that ([`candidates`]). Each is fine-tuned for a while from the frozen head's weights on four
+//!    which stages already carry the task (`stage_probes.rs`).
+//! 2. A few cuts follow from that (`candidates.rs`). Each is fine-tuned for a while from the frozen head's weights on four
 //!    fifths of the training examples and judged on the fifth (linear probing, then fine-tuning: Kumar et al. 2022,
 //!    arXiv:2202.10054).
 //! 3. The best of them, unless it is clearly worse than the frozen head there, becomes the phase, on all training examples.
