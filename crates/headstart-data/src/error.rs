@@ -42,6 +42,16 @@ pub enum DataError {
         /// What to do.
         help: String,
     },
+    /// A tokenizer cannot be used as it is.
+    #[error("tokenizer `{path}`: {reason}")]
+    Tokenizer {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+        /// What to do.
+        help: String,
+    },
     /// Stopped on request.
     #[error("stopped")]
     Interrupted,
@@ -51,7 +61,7 @@ impl DataError {
     /// What the reader can do next.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Layout { help, .. } => Some(help.clone()),
+            Self::Layout { help, .. } | Self::Tokenizer { help, .. } => Some(help.clone()),
             Self::TooLarge { .. } => Some("pictures of up to 89 million pixels are read; make it smaller".to_owned()),
             Self::Unreadable { .. } => Some("JPEG, PNG, WebP, GIF, BMP and TIFF can be read".to_owned()),
             Self::Io { .. } | Self::Interrupted => None,

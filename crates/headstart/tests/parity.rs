@@ -113,6 +113,15 @@ fn difference(ours: &[f32], theirs: &[f64]) -> f64 {
     if length == 0.0 { gap } else { gap / length }
 }
 
+/// As [`assert_close`], relative to `size` where that is more than the length of theirs.
+#[track_caller]
+fn assert_close_at(found: &[f32], theirs: &Value, size: f64, what: &str) {
+    let theirs = floats(theirs);
+    let length = theirs.iter().map(|value| value * value).sum::<f64>().sqrt();
+    let gap = difference(found, &theirs) * if length == 0.0 { 1.0 } else { length } / length.max(size);
+    assert!(gap < TOLERANCE, "{what} differs by {gap}");
+}
+
 /// [B, C, H, W] → [B, H, W, C], or back.
 fn turned(values: &[f32], [batch, channels, height, width]: [usize; 4], to_channels_last: bool) -> Vec<f32> {
     let mut moved = vec![0.0; values.len()];
@@ -170,13 +179,15 @@ fn compare_frozen(fixture: &Fixture) {
                 let expected = &output["stages"][stage.name];
                 let features = frozen.forward(&pixels, dims[0], index + 1, Pool::Flatten, 2).unwrap();
                 let features = turned(&features, shape(&expected["shape"]).try_into().unwrap(), false);
-                for (name, found) in [("first", &features[..8]), ("last", &features[features.len() - 8..])] {
-                    assert_close(found, &expected[name], &what(&format!("{} {name}", stage.name)));
-                }
                 let mean = features.iter().map(|value| f64::from(*value)).sum::<f64>() / features.len() as f64;
                 let square = |value: &f32| (f64::from(*value) - mean).powi(2);
                 let deviation = (features.iter().map(square).sum::<f64>() / features.len() as f64).sqrt();
                 let (theirs, scale) = (expected["mean"].as_f64().unwrap(), expected["std"].as_f64().unwrap());
+                // Eight values behind a ReLU may all but vanish: they are held to the size of what the stage gives.
+                let size = (theirs * theirs + scale * scale).sqrt() * 8f64.sqrt();
+                for (name, found) in [("first", &features[..8]), ("last", &features[features.len() - 8..])] {
+                    assert_close_at(found, &expected[name], size, &what(&format!("{} {name}", stage.name)));
+                }
                 assert!((mean - theirs).abs() < TOLERANCE * scale, "{}", what(stage.name));
                 assert!((deviation - scale).abs() < TOLERANCE * scale, "{}", what(stage.name));
             }

@@ -8,6 +8,9 @@ pub mod entities;
 pub mod entity_scores;
 pub mod labels;
 pub mod table;
+pub mod tokenizer;
+mod tokenizer_files;
+pub mod wordpiece_trainer;
 
 use std::fmt;
 use std::ops::Range;
