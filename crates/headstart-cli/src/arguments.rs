@@ -67,18 +67,29 @@ pub(crate) struct RecipeOptions {
     /// fetched from its default repository when not
     #[arg(long, value_name = "NAME")]
     pub(crate) backbone: Option<String>,
-    /// A weight file, a bundle, `hf:ORGANIZATION/NAME[@REVISION][:FILE]`, `embedded` (default) or `random`
+    /// A weight file, a bundle, `hf:ORGANIZATION/NAME[@REVISION][:FILE]`, `embedded` (default) or `random`;
+    /// for texts the folder of a BERT or GPT-2, or random:FOLDER
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<String>,
     /// Side of the input in pixels; that of the weights when left out
     #[arg(long, value_name = "PIXELS")]
     pub(crate) size: Option<u32>,
-    /// linear, mlp:256, mlp:512,128, or one of these after flatten+ or original+; original is the published classifier
+    /// linear, mlp:256, mlp:512,128, or one of these after flatten+ or original+, for texts after first+ or last+;
+    /// original is the published classifier
     #[arg(long)]
     pub(crate) head: Option<String>,
     /// With --head original: names of its outputs, a line each (default: those of ImageNet)
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
+    /// Column of the texts in a table: its name, or its number from 1 (default: found)
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) text_column: Option<String>,
+    /// Column of the classes in a table (default: found)
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) label_column: Option<String>,
+    /// Most tokens of a text; the rest is cut off, and told (default: 256, or what the network has)
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tokens: Option<usize>,
     /// Dropout in the head
     #[arg(long, value_name = "RATE")]
     pub(crate) dropout: Option<f32>,
@@ -168,8 +179,9 @@ pub(crate) struct Train {
 pub(crate) struct Predict {
     /// A bundle that `headstart train` wrote
     pub(crate) bundle: PathBuf,
-    /// Photos, folders of photos, or - for a list of paths on standard input
-    #[arg(required = true, value_name = "PHOTO")]
+    /// Photos, folders of photos, or - for a list of paths on standard input; for a bundle of texts a text,
+    /// a file with one a line, or - for lines on standard input
+    #[arg(required = true, value_name = "PHOTO|TEXT")]
     pub(crate) inputs: Vec<PathBuf>,
     /// Show the K most probable classes
     #[arg(long, short = 'k', default_value_t = 1, value_name = "K")]
@@ -180,7 +192,7 @@ pub(crate) struct Predict {
     /// Do not check that the bundle gives its recorded outputs here
     #[arg(long)]
     pub(crate) no_self_test: bool,
-    /// Print one JSON object a photo
+    /// Print one JSON object a photo or text
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -189,7 +201,7 @@ pub(crate) struct Predict {
 pub(crate) struct Evaluate {
     /// A bundle that `headstart train` wrote
     pub(crate) bundle: PathBuf,
-    /// Labelled photos; of train/ val/ test/ folders the last is scored
+    /// Labelled photos or texts; of train, validation and test parts the last is scored
     pub(crate) data: PathBuf,
     /// Worker threads (default: all cores)
     #[arg(long, value_name = "N")]
@@ -318,6 +330,7 @@ pub(crate) enum Activation {
 pub(crate) enum Schedule {
     Constant,
     Cosine,
+    Linear,
     OneCycle,
 }
 

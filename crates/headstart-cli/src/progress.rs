@@ -107,15 +107,20 @@ impl Display {
                 let classes = tables::shortened(classes, 8);
                 self.say(&format!("data     {train} training, {validation} validation{test}{skipped} · {classes}"));
             }
-            Event::Backbone { name, variant, source, parameters, input_size, family } => {
+            Event::Backbone { name, variant, source, parameters, input_size, max_tokens, family } => {
                 let size = tables::count(*parameters);
                 let source = without_digest(source);
-                self.say(&format!("backbone {name}:{variant} · {size} values · {input_size} px · {source} ({family})"));
+                let input = match (input_size, max_tokens) {
+                    (Some(side), _) => format!("{side} px"),
+                    (None, Some(tokens)) => format!("{tokens} tokens at most"),
+                    (None, None) => "any input".to_owned(),
+                };
+                self.say(&format!("backbone {name}:{variant} · {size} values · {input} · {source} ({family})"));
             }
             Event::Phase { phase, phases, freeze, epochs, learning, cached } => {
                 self.phase_start = Instant::now();
                 let cached =
-                    if *cached > 0 { format!(" · {cached} photos already in the cache") } else { String::new() };
+                    if *cached > 0 { format!(" · {cached} examples already in the cache") } else { String::new() };
                 let frozen = match freeze.as_str() {
                     "all" => "backbone frozen".to_owned(),
                     "none" => "nothing frozen".to_owned(),

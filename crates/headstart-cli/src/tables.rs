@@ -47,7 +47,7 @@ pub(crate) fn classes(metrics: &ClassificationMetrics, labels: &[String]) -> Str
     let name = |row: usize| labels[metrics.label_of(row)].as_str();
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    let mut header: Vec<String> = ["class", "precision", "recall", "F1", "photos"].map(String::from).to_vec();
+    let mut header: Vec<String> = ["class", "precision", "recall", "F1", "examples"].map(String::from).to_vec();
     if shows_confusion {
         header.extend((0..metrics.per_class.len()).map(|row| format!("→ {}", shorten(name(row), 10))));
     }

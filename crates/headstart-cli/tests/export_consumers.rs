@@ -90,7 +90,7 @@ impl Desk {
             let report: Value = serde_json::from_str(&line).unwrap();
             assert!(report["export"]["largest_difference"].as_f64().unwrap() <= 2e-5, "{}: {report}", subject.name);
             let bundle = Bundle::open(self.path(&subject.name)).unwrap();
-            let preprocess = &bundle.manifest().backbone.conventions.preprocess;
+            let preprocess = &bundle.manifest().backbone.conventions.as_ref().unwrap().preprocess;
             let photos: Vec<_> = subject.photos.iter().map(|photo| image::decode(photo).unwrap()).collect();
             let pixels: Vec<u8> = photos.iter().flat_map(|photo| preprocess.pixels(photo).into_raw()).collect();
             let pictures = self.path(&format!("{format} {index}.pictures"));

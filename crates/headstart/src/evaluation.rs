@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use headstart_data::layouts::{self, Split};
+use headstart_data::text::{Outcome, Target};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ use crate::bundle::predict::Unreadable;
 use crate::error::{Error, Result};
 use crate::labels;
 use crate::tasks::image_classification::metrics::ClassificationMetrics;
+use crate::tasks::text_classification::columns;
 
 /// Scores of a bundle on a data set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,13 +22,13 @@ pub struct Evaluation {
     pub metrics: ClassificationMetrics,
     /// Class names in the order of the bundle's outputs.
     pub labels: Vec<String>,
-    /// Photos that were scored.
+    /// Photos or texts that were scored.
     pub examples: usize,
     /// Files that were left out.
     pub skipped: Vec<Unreadable>,
 }
 
-/// Scores a bundle on an image folder: on its `test/` part if it has one, else on `val/`, else on all of it.
+/// Scores a bundle on a data set of its kind: on its test part if it has one, else on the validation part, else on all of it.
 ///
 /// # Errors
 /// [`Error::UnknownName`] when the data has a class that the bundle does not know; [`Error::Data`].
@@ -36,6 +38,9 @@ pub fn evaluate(
     threads: usize,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Evaluation> {
+    if bundle.reads_text() {
+        return evaluate_texts(bundle, data, threads, progress);
+    }
     let listing = layouts::open(data)?;
     let labels = &bundle.manifest().labels;
     let is_original = bundle.manifest().recipe.head.original;
@@ -94,5 +99,62 @@ pub fn evaluate(
     let metrics = ClassificationMetrics::from_probabilities(&probabilities, &truth, labels.len())
         .expect("softmax of finite outputs, one row a label");
     let metrics = if is_original { metrics.of_seen_classes() } else { metrics };
+    Ok(Evaluation { metrics, labels: labels.clone(), examples: truth.len(), skipped })
+}
+
+fn evaluate_texts(
+    bundle: &Bundle,
+    data: &Path,
+    threads: usize,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Evaluation> {
+    let set = layouts::open_text(data, &columns(&bundle.manifest().recipe))?;
+    let labels = &bundle.manifest().labels;
+    let label_of: Vec<usize> = set
+        .labels
+        .iter()
+        .map(|class| {
+            labels.iter().position(|known| known == class).ok_or_else(|| Error::UnknownName {
+                kind: "class of the bundle",
+                name: class.clone(),
+                known: labels.clone(),
+            })
+        })
+        .collect::<Result<_>>()?;
+    let held_out = [Split::Test, Split::Validation]
+        .into_iter()
+        .find(|split| set.examples.iter().any(|example| example.split == Some(*split)));
+    let examples: Vec<(&str, usize)> = set
+        .examples
+        .iter()
+        .filter(|example| held_out.is_none() || example.split == held_out)
+        .filter_map(|example| match example.target {
+            Target::Class(label) => Some((example.text.as_str(), label_of[label])),
+            _ => None,
+        })
+        .collect();
+    if examples.is_empty() {
+        return Err(Error::Recipe {
+            reason: format!("`{}` has no text with a class to score", data.display()),
+            help: "give a table with a column of texts and one of classes".to_owned(),
+        });
+    }
+    let done = AtomicUsize::new(0);
+    let rows: Vec<Vec<f32>> = crate::run::thread_pool(threads)?.install(|| {
+        examples
+            .par_iter()
+            .map(|(text, _)| {
+                let probabilities = bundle.predictor.text_probabilities(text);
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1, examples.len());
+                Ok(probabilities?.0)
+            })
+            .collect::<Result<_>>()
+    })?;
+    let truth: Vec<usize> = examples.iter().map(|(_, label)| *label).collect();
+    let metrics = ClassificationMetrics::from_probabilities(&rows.concat(), &truth, labels.len())
+        .expect("softmax of finite outputs, one row a label");
+    let skipped = set.problems.iter().filter(|problem| problem.outcome == Outcome::Skipped);
+    let skipped =
+        skipped.map(|problem| Unreadable { path: problem.file.clone(), reason: problem.to_string() }).collect();
     Ok(Evaluation { metrics, labels: labels.clone(), examples: truth.len(), skipped })
 }

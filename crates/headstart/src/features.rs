@@ -27,6 +27,18 @@ pub struct Tokens {
 }
 
 impl Tokens {
+    /// One sequence as values: number and kind of each token.
+    pub(crate) fn values(ids: &[u32], kinds: impl Iterator<Item = u32>) -> Vec<f32> {
+        ids.iter().zip(kinds).flat_map(|(&id, kind)| [id as f32, kind as f32]).collect()
+    }
+
+    /// One sequence from its values.
+    pub(crate) fn of_values(values: &[f32]) -> Self {
+        let (ids, kinds): (Vec<u32>, _) = values.chunks_exact(2).map(|pair| (pair[0] as u32, pair[1] as u32)).unzip();
+        let sequences = Arc::new(Sequences::of_lengths(&[ids.len()]));
+        Self { ids, kinds, sequences }
+    }
+
     /// Checks that every token has an embedding of every kind.
     ///
     /// # Errors
@@ -57,6 +69,10 @@ pub enum Features {
     Vector(Tensor<2>),
     /// A feature map, `[B, C, H, W]`.
     Map(Tensor<4>),
+    /// States of tokens, `[tokens, width]`, and where each sequence lies.
+    Sequence(Tensor<2>, Arc<Sequences>),
+    /// What a transformer reads.
+    Tokens(Tokens),
 }
 
 impl Features {
@@ -65,6 +81,8 @@ impl Features {
         match self {
             Self::Vector(tensor) => tensor.dims()[0],
             Self::Map(tensor) => tensor.dims()[0],
+            Self::Sequence(_, sequences) => sequences.ranges().count(),
+            Self::Tokens(tokens) => tokens.sequences.ranges().count(),
         }
     }
 }
@@ -88,23 +106,68 @@ pub enum FeatureLayout {
         /// Columns.
         width: usize,
     },
+    /// States of as many tokens as the example has.
+    Sequence {
+        /// Values of a token.
+        width: usize,
+    },
+    /// Number and kind of as many tokens as the example has. Both are below 2²⁴, which an f32 holds exactly.
+    Tokens,
+}
+
+/// Values of some examples, one after the other.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Rows {
+    /// All values.
+    pub values: Vec<f32>,
+    /// Number of values of each example.
+    pub lengths: Vec<usize>,
+}
+
+impl Rows {
+    /// `batch` examples of one length.
+    pub fn even(values: Vec<f32>, batch: usize) -> Self {
+        let lengths = vec![values.len() / batch.max(1); batch];
+        Self { values, lengths }
+    }
 }
 
 impl FeatureLayout {
-    /// Number of values of one example.
+    /// Number of values of one example, or of one token of it.
     pub fn value_count(&self) -> usize {
         match *self {
+            Self::Sequence { width } => width,
+            Self::Tokens => 2,
             Self::Vector { width } => width,
             Self::Map { channels, height, width } => channels * height * width,
         }
     }
 
-    /// Tensors from the channels-last values of `batch` examples, as the frozen path and the cache hold them.
+    /// Whether examples have as many values as they have tokens.
+    pub fn varies(&self) -> bool {
+        matches!(self, Self::Sequence { .. } | Self::Tokens)
+    }
+
+    /// Tensors from the channels-last values of some examples, as the frozen path and the cache hold them.
     ///
-    /// `values` is `[B, H, W, C]` for a map and `[B, D]` for a vector.
-    pub(crate) fn tensor(&self, values: Vec<f32>, batch: usize, device: &burn::tensor::Device) -> Features {
+    /// The values are `[B, H, W, C]` for a map, `[B, D]` for a vector, `[tokens, width]` for states.
+    pub(crate) fn tensor(&self, rows: Rows, device: &burn::tensor::Device) -> Features {
         use burn::tensor::TensorData;
+        let Rows { values, lengths } = rows;
+        let batch = lengths.len();
+        let sequences = |width: usize| {
+            let lengths: Vec<usize> = lengths.iter().map(|length| length / width).collect();
+            Arc::new(Sequences::of_lengths(&lengths))
+        };
         match *self {
+            Self::Sequence { width } => {
+                let data = TensorData::new(values, [lengths.iter().sum::<usize>() / width, width]);
+                Features::Sequence(Tensor::from_data(data, device), sequences(width))
+            }
+            Self::Tokens => {
+                let (ids, kinds) = values.chunks_exact(2).map(|pair| (pair[0] as u32, pair[1] as u32)).unzip();
+                Features::Tokens(Tokens { ids, kinds, sequences: sequences(2) })
+            }
             Self::Vector { width } => {
                 Features::Vector(Tensor::from_data(TensorData::new(values, [batch, width]), device))
             }

@@ -18,6 +18,7 @@ pub mod load;
 pub mod measure;
 pub mod model;
 pub mod name_map;
+pub mod network;
 pub mod nn;
 mod opening;
 pub mod parameters;

@@ -1,9 +1,11 @@
 //! A weight file to a backbone: which architecture, variant and family it is, and its arrays under our names.
 
+mod text;
 mod transformers;
 
 use std::path::{Path, PathBuf};
 
+pub use text::{PretrainedText, TextReader, load_text};
 pub use transformers::{PretrainedTransformer, load_transformer};
 
 use headstart_data::preprocess::Preprocess;

@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::backbones::{BackboneSpec, Variant};
 use crate::error::Result;
-use crate::features::FeatureLayout;
+use crate::features::{FeatureLayout, Rows};
 use crate::load::Pretrained;
 use crate::model::{FrozenBackbone, Model, frozen_depth, trainable};
 use crate::nn::NormStatistics;
@@ -95,7 +95,7 @@ fn timed(spec: &StepSpec, count: usize) -> Result<Vec<Duration>> {
     let mut times = Vec::with_capacity(count);
     for step in 0..count {
         let start = Instant::now();
-        let features = layout.tensor(features.clone(), spec.batch, &device);
+        let features = layout.tensor(Rows::even(features.clone(), spec.batch), &device);
         let mut noise = Stream::new(0, "dropout", &[step as u64]);
         let outputs: Tensor<2> = model.forward(depth, features, NormStatistics::Fixed, Some(&mut noise));
         let loss = binary_cross_entropy(outputs, &labels, &[1.0; 2], 0.0);

@@ -34,9 +34,10 @@ impl<H: Head> Model<H> {
         depth: usize,
         features: Features,
         statistics: NormStatistics,
-        noise: Option<&mut Stream>,
+        mut noise: Option<&mut Stream>,
     ) -> Tensor<2> {
         let features = match &self.backbone {
+            Some(Backbone::Transformer(network)) => network.resume_from(depth, features, noise.as_deref_mut()),
             Some(backbone) => backbone.resume_from(depth, features, statistics),
             None => features,
         };
@@ -238,19 +239,40 @@ fn dense_layers(classifier: &Classifier, map: Shape) -> Result<Vec<Layer>> {
 /// # Errors
 /// [`crate::Error::UnknownName`] for a stage that the backbone does not have.
 pub(crate) fn frozen_depth(pretrained: &Pretrained, freeze: &Freeze) -> Result<usize> {
+    let stages: Vec<&str> = pretrained.spec.stages.iter().map(|stage| stage.name).collect();
+    depth_of(freeze, &stages)
+}
+
+/// How many of the stages called `stages` are frozen.
+///
+/// # Errors
+/// [`crate::Error::UnknownName`] for a stage that is not among them.
+pub(crate) fn depth_of(freeze: &Freeze, stages: &[impl AsRef<str>]) -> Result<usize> {
     match freeze {
         // Until it is decided, an automatic phase is one that opens nothing.
-        Freeze::Backbone | Freeze::Auto => Ok(pretrained.spec.stages.len()),
+        Freeze::Backbone | Freeze::Auto => Ok(stages.len()),
         Freeze::Nothing => Ok(0),
-        Freeze::UpTo(stage) => pretrained.spec.depth_after(stage),
-        Freeze::AllBut(count) => Ok(pretrained.spec.stages.len().saturating_sub(*count)),
+        Freeze::AllBut(count) => Ok(stages.len().saturating_sub(*count)),
+        Freeze::UpTo(name) => {
+            stages.iter().position(|stage| stage.as_ref() == name).map(|index| index + 1).ok_or_else(|| {
+                Error::UnknownName {
+                    kind: "stage",
+                    name: name.clone(),
+                    known: stages.iter().map(|stage| stage.as_ref().to_owned()).collect(),
+                }
+            })
+        }
     }
 }
 
 /// The parameters of the first `depth` stages.
-pub(crate) fn frozen_parameters(pretrained: &Pretrained, parameters: &Parameters, depth: usize) -> Parameters {
+pub(crate) fn frozen_parameters(
+    network: &crate::network::Network,
+    parameters: &Parameters,
+    depth: usize,
+) -> Parameters {
     let mut frozen = parameters.clone();
-    frozen.retain(|name| pretrained.spec.stage_of(name).is_some_and(|stage| stage < depth));
+    frozen.retain(|name| network.stage_of(name).is_some_and(|stage| stage < depth));
     frozen
 }
 

@@ -4,23 +4,23 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use crate::embedded;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hub;
 use crate::labels;
-use crate::load::{self, Pretrained};
-use crate::model::{FrozenBackbone, frozen_depth};
+use crate::load::{self, Pretrained, PretrainedText};
 use crate::name_map::{Classifier, no_classifier};
+use crate::network::Network;
 use crate::parameters::Parameters;
-use crate::recipe::Recipe;
+use crate::recipe::{Arithmetic, Freeze, Pool, Recipe};
 use crate::run::RunOptions;
-use crate::tasks::Task;
+use crate::tasks::{Reads, Task};
 use crate::train::observer::{Event, Observer};
 
 /// Everything that a run, an extraction or a range test begins with.
 pub(crate) struct Opened<T> {
     /// The recipe with the head that a published classifier decides.
     pub(crate) recipe: Recipe,
-    pub(crate) pretrained: Pretrained,
+    pub(crate) network: Network,
     pub(crate) task: T,
     /// BLAKE3 of the weights, those of a classifier that learns on included.
     pub(crate) weights_digest: String,
@@ -34,16 +34,98 @@ impl<T: Task> Opened<T> {
     /// # Errors
     /// Of loading, of the data set, of a stage or classifier that is not there.
     pub(crate) fn open(recipe: &Recipe, options: &RunOptions, observer: &mut dyn Observer) -> Result<Self> {
-        let (mut pretrained, file) = open_weights(recipe, &options.stop, observer)?;
-        let (recipe, original) = with_classifier(recipe, &mut pretrained, file.as_deref())?;
+        let (network, recipe, original) = match T::READS {
+            Reads::Pictures => {
+                if matches!(recipe.head.pool, Pool::First | Pool::Last) {
+                    return Err(wrong(
+                        "a picture has no first and no last token",
+                        "leave first+ and last+ out of --head",
+                    ));
+                }
+                let (mut pretrained, file) = open_weights(recipe, &options.stop, observer)?;
+                let (recipe, original) = with_classifier(recipe, &mut pretrained, file.as_deref())?;
+                (Network::Pictures(Box::new(pretrained)), recipe, original)
+            }
+            Reads::Text => (Network::Text(Box::new(open_text(recipe)?)), recipe.clone(), None),
+        };
+        tell(&network, observer);
         for phase in &recipe.phases {
-            frozen_depth(&pretrained, &phase.freeze)?;
+            network.frozen_depth(&phase.freeze)?;
         }
-        let task = open_task::<T>(&recipe, original.as_ref(), options, observer)?;
-        let weights_digest = weights_digest(&pretrained, original.as_ref());
-        let untrained = first_head(&task, &recipe, &pretrained, original)?.with_prefix("head.");
-        Ok(Self { recipe, pretrained, task, weights_digest, untrained })
+        let task = open_task::<T>(&recipe, &network, original.as_ref(), options, observer)?;
+        let weights_digest = weights_digest(&network, original.as_ref());
+        let untrained = first_head(&task, &recipe, &network, original)?.with_prefix("head.");
+        Ok(Self { recipe, network, task, weights_digest, untrained })
     }
+}
+
+fn wrong(reason: &str, help: &str) -> Error {
+    Error::Recipe { reason: reason.to_owned(), help: help.to_owned() }
+}
+
+/// The transformer that a recipe asks for.
+fn open_text(recipe: &Recipe) -> Result<PretrainedText> {
+    if recipe.head.original || matches!(recipe.head.pool, Pool::Flatten | Pool::Logits) {
+        return Err(wrong(
+            "a head of texts takes the average, the first or the last token",
+            "write --head linear or first+mlp:256",
+        ));
+    }
+    if recipe.input_size.is_some() {
+        return Err(wrong(
+            "an input size is of pictures, and the data are texts",
+            "leave --size out; --max-tokens is for texts",
+        ));
+    }
+    if recipe.phases.iter().any(|phase| phase.freeze == Freeze::Auto) {
+        return Err(wrong(
+            "the depth is chosen by itself for pictures only",
+            "write --fine-tune 3, or --freeze with a layer of `headstart list backbones --stages`",
+        ));
+    }
+    if recipe.views > 1 {
+        return Err(wrong("views are of pictures, and the data are texts", "leave --views out"));
+    }
+    match recipe.weights.as_deref() {
+        None | Some(embedded::NAME | "random") => Err(wrong(
+            "texts need a pretrained transformer, and none is embedded",
+            "give the folder of a BERT, MiniLM or GPT-2 (config.json, weights and tokenizer) with --weights FOLDER; --weights random:FOLDER trains the same network from scratch",
+        )),
+        Some(reference) if reference.starts_with(hub::PREFIX) => Err(wrong(
+            "transformers are not fetched yet",
+            "fetch the repository's config.json, model.safetensors and tokenizer files into a folder and give that folder with --weights",
+        )),
+        Some(reference) => match reference.strip_prefix("random:") {
+            Some(folder) => Ok(load::load_text(Path::new(folder), recipe.max_tokens)?.untrained(recipe.seed)),
+            None => match crate::bundle::read::pretrained_text(Path::new(reference), recipe.max_tokens)? {
+                Some(text) => Ok(text),
+                None => load::load_text(Path::new(reference), recipe.max_tokens),
+            },
+        },
+    }
+}
+
+/// What was loaded.
+fn tell(network: &Network, observer: &mut dyn Observer) {
+    for name in network.unused().iter().take(3) {
+        observer
+            .event(&Event::Note { message: format!("`{}` also holds `{name}`, which is not used", network.source()) });
+    }
+    let (family, input_size, max_tokens) = match network {
+        Network::Pictures(pretrained) => {
+            (pretrained.conventions.family.clone(), Some(pretrained.conventions.preprocess.width), None)
+        }
+        Network::Text(text) => (text.transformer.family.family.to_owned(), None, Some(text.reader.longest)),
+    };
+    observer.event(&Event::Backbone {
+        name: network.name().to_owned(),
+        variant: network.variant(),
+        family,
+        source: network.source().to_owned(),
+        parameters: network.parameters().value_count(),
+        input_size,
+        max_tokens,
+    });
 }
 
 /// The weights that a recipe asks for, at the input size that it asks for, and the file that they lie in, if they do.
@@ -75,18 +157,6 @@ fn open_weights(
     if let Some(size) = recipe.input_size {
         pretrained.resize_input(size)?;
     }
-    for name in pretrained.unused.iter().take(3) {
-        observer
-            .event(&Event::Note { message: format!("`{}` also holds `{name}`, which is not used", pretrained.source) });
-    }
-    observer.event(&Event::Backbone {
-        name: pretrained.spec.name.to_owned(),
-        variant: pretrained.variant.name.to_owned(),
-        family: pretrained.conventions.family.clone(),
-        source: pretrained.source.clone(),
-        parameters: pretrained.parameters.value_count(),
-        input_size: pretrained.conventions.preprocess.width,
-    });
     Ok((pretrained, file))
 }
 
@@ -118,25 +188,26 @@ fn with_classifier(
 /// The data set; under a published classifier its folders are called like the classifier's labels.
 fn open_task<T: Task>(
     recipe: &Recipe,
+    network: &Network,
     original: Option<&Classifier>,
     options: &RunOptions,
     observer: &mut dyn Observer,
 ) -> Result<T> {
-    let Some(original) = original else { return T::open(recipe, options, observer) };
+    let Some(original) = original else { return T::open(recipe, network, options, observer) };
     let labels = match (&original.labels, &recipe.labels) {
         (Some(labels), None) => labels.clone(),
         (_, file) => labels::of_outputs(original.classes, file.as_deref())?,
     };
-    let mut task = T::open(recipe, options, observer)?;
+    let mut task = T::open(recipe, network, options, observer)?;
     task.adopt_labels(labels)?;
     Ok(task)
 }
 
-fn weights_digest(pretrained: &Pretrained, original: Option<&Classifier>) -> String {
+fn weights_digest(network: &Network, original: Option<&Classifier>) -> String {
     match original {
-        None => pretrained.digest(),
+        None => network.digest(),
         Some(original) => {
-            let both = pretrained.digest() + &original.parameters.digest();
+            let both = network.digest() + &original.parameters.digest();
             blake3::hash(both.as_bytes()).to_hex().to_string()
         }
     }
@@ -145,12 +216,12 @@ fn weights_digest(pretrained: &Pretrained, original: Option<&Classifier>) -> Str
 fn first_head<T: Task>(
     task: &T,
     recipe: &Recipe,
-    pretrained: &Pretrained,
+    network: &Network,
     original: Option<Classifier>,
 ) -> Result<Parameters> {
-    let frozen = FrozenBackbone::new(pretrained, &pretrained.parameters)?;
+    let frozen = network.frozen(network.parameters(), Arithmetic::F32)?;
     if let Some(original) = original {
-        frozen.check_classifier(&original, pretrained.spec.input_size)?;
+        frozen.pictures()?.check_classifier(&original, network.pictures()?.spec.input_size)?;
         return Ok(original.parameters);
     }
     let layout = frozen.layout(frozen.stage_count(), recipe.head.pool);

@@ -6,8 +6,8 @@ use burn::tensor::{Device, Tensor};
 
 use crate::cache::extract::Times;
 use crate::error::{Error, Result};
-use crate::load::Pretrained;
-use crate::model::{FrozenBackbone, Model, frozen_depth, trainable};
+use crate::model::Model;
+use crate::network::Network;
 use crate::parameters::Parameters;
 use crate::recipe::{Freeze, Phase, Recipe};
 use crate::run::{RunOptions, Seconds};
@@ -24,7 +24,7 @@ pub(crate) struct PhaseRunner<'a, T: Task> {
     pub(crate) task: &'a T,
     pub(crate) recipe: &'a Recipe,
     pub(crate) options: &'a RunOptions,
-    pub(crate) pretrained: &'a Pretrained,
+    pub(crate) network: &'a Network,
     pub(crate) run: &'a RunFolder,
     /// The head before any training, under `head.`.
     pub(crate) untrained: &'a Parameters,
@@ -96,26 +96,26 @@ impl<T: Task> PhaseRunner<'_, T> {
         observer: &mut dyn Observer,
         body: &mut Body<'_, T, R>,
     ) -> Result<R> {
-        let Self { task, recipe, options, pretrained, .. } = *self;
+        let Self { task, recipe, options, network, .. } = *self;
         let &Opening { index, phase, hold_out, save } = opening;
-        let depth = frozen_depth(pretrained, &phase.freeze)?;
-        let stages = pretrained.spec.stages.len();
-        let mut backbone = pretrained.parameters.clone();
+        let depth = network.frozen_depth(&phase.freeze)?;
+        let stages = network.stages().len();
+        let mut backbone = network.parameters().clone();
         backbone.extend(state.model.strip_prefix("backbone."));
 
-        let frozen = FrozenBackbone::with_arithmetic(pretrained, &backbone, recipe.arithmetic)?;
+        let frozen = network.frozen(&backbone, recipe.arithmetic)?;
         let sources =
-            Sources { task, recipe, pretrained, backbone: &backbone, frozen: &frozen, depth, cache: &options.cache };
+            Sources { task, recipe, network, backbone: &backbone, frozen: &frozen, depth, cache: &options.cache };
         let device = Device::default().autodiff();
         let model = Model {
-            backbone: if depth < stages { Some(trainable(pretrained, &backbone, &device)?) } else { None },
+            backbone: if depth < stages { Some(network.trainable(&backbone, &device)?) } else { None },
             head: task.load_head(&recipe.head, &state.model.strip_prefix("head."), &device)?,
         };
-        let is_open = |name: &str| is_open(pretrained, name, depth);
+        let is_open = |name: &str| is_open(network, name, depth);
         observer.event(&Event::Phase {
             phase: index + 1,
             phases: recipe.phases.len(),
-            freeze: frozen_name(pretrained, depth),
+            freeze: frozen_name(network, depth),
             epochs: phase.epochs,
             learning: sources.learning(&model, &is_open),
             cached: sources.finished_examples(),
@@ -151,7 +151,7 @@ impl<T: Task> PhaseRunner<'_, T> {
             index,
             phase,
             depth,
-            relative_rate: &|name| relative_rate(pretrained, phase, name),
+            relative_rate: &|name| relative_rate(network, phase, name),
             is_open: &is_open,
             train: parts.as_ref().map_or(train.as_ref(), |(learned, _)| learned),
             validation: match &parts {
@@ -169,26 +169,26 @@ impl<T: Task> PhaseRunner<'_, T> {
 }
 
 /// What a cut comes down to: `all`, `none` or the last frozen stage.
-fn frozen_name(pretrained: &Pretrained, depth: usize) -> String {
-    let stages = pretrained.spec.stages;
-    match depth.checked_sub(1).map(|last| stages[last].name) {
+fn frozen_name(network: &Network, depth: usize) -> String {
+    let stages = network.stages();
+    match depth.checked_sub(1).map(|last| stages[last].clone()) {
         None => Freeze::Nothing.into(),
         Some(_) if depth == stages.len() => Freeze::Backbone.into(),
-        Some(stage) => stage.to_owned(),
+        Some(stage) => stage,
     }
 }
 
-fn is_open(pretrained: &Pretrained, name: &str, depth: usize) -> bool {
+fn is_open(network: &Network, name: &str, depth: usize) -> bool {
     match name.strip_prefix("backbone.") {
-        Some(name) => pretrained.spec.stage_of(name).is_some_and(|stage| stage >= depth),
+        Some(name) => network.stage_of(name).is_some_and(|stage| stage >= depth),
         None => true,
     }
 }
 
 /// Rate of a parameter relative to the head's: each stage learns slower than the one after it.
-fn relative_rate(pretrained: &Pretrained, phase: &Phase, name: &str) -> f64 {
-    let stage = name.strip_prefix("backbone.").and_then(|name| pretrained.spec.stage_of(name));
-    let distance = stage.map_or(0, |stage| pretrained.spec.stages.len() - stage);
+fn relative_rate(network: &Network, phase: &Phase, name: &str) -> f64 {
+    let stage = name.strip_prefix("backbone.").and_then(|name| network.stage_of(name));
+    let distance = stage.map_or(0, |stage| network.stages().len() - stage);
     phase.stage_decay.powi(distance as i32)
 }
 

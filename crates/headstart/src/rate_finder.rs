@@ -47,9 +47,9 @@ pub(crate) fn find_rates_task<T: Task>(
     }
     run::thread_pool(options.threads)?.install(|| {
         let opened = Opened::<T>::open(recipe, options, observer)?;
-        let Opened { recipe, pretrained, task, untrained, .. } = &opened;
+        let Opened { recipe, network, task, untrained, .. } = &opened;
         let run = RunFolder::new(Path::new(""), recipe, "", "");
-        let line = PhaseRunner { task, recipe, options, pretrained, run: &run, untrained };
+        let line = PhaseRunner { task, recipe, options, network, run: &run, untrained };
         let mut state = TrainingState::new(untrained.clone());
         let mut seconds = Seconds::default();
         let mut curves = Vec::with_capacity(recipe.phases.len());

@@ -27,6 +27,15 @@ pub struct Recipe {
     pub weights: Option<String>,
     /// Side of the input in pixels; that of the weights when absent.
     pub input_size: Option<u32>,
+    /// Most tokens of a text, the rest is cut off; 256 or what the network has when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
+    /// Column of the text in a table: its name, or its number from 1; found when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_column: Option<String>,
+    /// Column of the label in a table; found when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
     /// Where validation examples come from when the data set does not say.
     pub validation: Validation,
     /// Fraction of the examples kept aside as a test set when the data set has none.
@@ -78,6 +87,9 @@ impl Default for Recipe {
             backbone: None,
             weights: None,
             input_size: None,
+            max_tokens: None,
+            text_column: None,
+            label_column: None,
             validation: Validation::default(),
             test: 0.0,
             labels: None,
@@ -160,12 +172,14 @@ impl Default for HeadRecipe {
 impl FromStr for HeadRecipe {
     type Err = Error;
 
-    /// `linear`, `mlp:256`, `mlp:512,128`; before either, `flatten+` keeps the map instead of its average and `original+`
-    /// takes the outputs of the published classifier. `original` alone is that classifier.
+    /// `linear`, `mlp:256`, `mlp:512,128`; before either, `flatten+` keeps the map instead of its average, `original+` takes
+    /// the outputs of the published classifier, `first+` and `last+` take one token of a text instead of the average of all.
+    /// `original` alone is the published classifier.
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || Error::Recipe {
             reason: format!("head `{text}` is not known"),
-            help: "write linear, mlp:256, mlp:512,128, flatten+mlp:256, original or original+linear".to_owned(),
+            help: "write linear, mlp:256, mlp:512,128, flatten+mlp:256, first+linear, original or original+linear"
+                .to_owned(),
         };
         if text == "original" {
             return Ok(Self { original: true, hidden: Vec::new(), ..Self::default() });
@@ -173,6 +187,8 @@ impl FromStr for HeadRecipe {
         let (pool, layers) = match text.split_once('+') {
             Some(("flatten", rest)) => (Pool::Flatten, rest),
             Some(("original", rest)) => (Pool::Logits, rest),
+            Some(("first", rest)) => (Pool::First, rest),
+            Some(("last", rest)) => (Pool::Last, rest),
             _ => (Pool::Average, text),
         };
         let hidden = match layers.split_once(':') {
@@ -200,6 +216,8 @@ impl std::fmt::Display for HeadRecipe {
             Pool::Average => {}
             Pool::Flatten => f.write_str("flatten+")?,
             Pool::Logits => f.write_str("original+")?,
+            Pool::First => f.write_str("first+")?,
+            Pool::Last => f.write_str("last+")?,
         }
         if self.hidden.is_empty() {
             return f.write_str("linear");
@@ -219,6 +237,10 @@ pub enum Pool {
     Flatten,
     /// The outputs of the published classifier, before its softmax: a value a class.
     Logits,
+    /// The state of the first token, BERT's `[CLS]`; of texts only.
+    First,
+    /// The state of the last token, which in GPT-2 alone has seen all others; of texts only.
+    Last,
 }
 
 /// Last activation, and the loss that belongs to it.
@@ -370,6 +392,8 @@ pub enum Schedule {
     Cosine,
     /// From a 25th up over 30 % of the steps, then down to nearly nothing (Smith 2018).
     OneCycle,
+    /// Up in a straight line over the first tenth, then down in one to zero: how BERT was fine-tuned (Devlin et al. 2018).
+    Linear,
 }
 
 impl Schedule {
@@ -387,6 +411,10 @@ impl Schedule {
                 } else {
                     half_cosine(1.0, 0.0, (step - warm_up) / (steps - warm_up).max(1.0))
                 }
+            }
+            Self::Linear => {
+                let warm_up = (steps / 10.0).ceil();
+                if step < warm_up { (step + 1.0) / warm_up } else { (steps - step) / (steps - warm_up).max(1.0) }
             }
             Self::OneCycle => {
                 let rise = (0.3 * steps).max(1.0);
@@ -551,9 +579,16 @@ mod tests {
 
     #[test]
     fn heads_are_read_as_they_are_written() {
-        for text in
-            ["linear", "mlp:256", "mlp:512,128", "flatten+mlp:256", "original", "original+linear", "original+mlp:64"]
-        {
+        for text in [
+            "linear",
+            "mlp:256",
+            "mlp:512,128",
+            "flatten+mlp:256",
+            "original",
+            "original+linear",
+            "first+linear",
+            "last+mlp:8",
+        ] {
             assert_eq!(text.parse::<HeadRecipe>().unwrap().to_string(), text);
         }
         for text in ["mlp:0", "mlp:", "conv", "linear:3", "mlp:-1", "original+", "original:3", "linear+original"] {
@@ -569,6 +604,9 @@ mod tests {
         assert!((Schedule::OneCycle.factor(0, 100) - 0.04).abs() < 1e-9);
         assert!((Schedule::OneCycle.factor(30, 100) - 1.0).abs() < 1e-9);
         assert!(Schedule::OneCycle.factor(99, 100) < 1e-3);
+        assert!((Schedule::Linear.factor(0, 100) - 0.1).abs() < 1e-9);
+        assert!((Schedule::Linear.factor(10, 100) - 1.0).abs() < 1e-9);
+        assert!((Schedule::Linear.factor(99, 100) - 1.0 / 90.0).abs() < 1e-9);
     }
 
     #[test]

@@ -15,12 +15,12 @@ use crate::cache::extract;
 use crate::cache::{CacheFolder, key::examples_digest};
 use crate::depth;
 use crate::error::{Error, Result};
-use crate::load::Pretrained;
-use crate::model::{FrozenBackbone, Model, frozen_depth};
+use crate::model::Model;
+use crate::network::Network;
 use crate::opening::Opened;
 use crate::parameters::Parameters;
 use crate::phase_runner::PhaseRunner;
-use crate::recipe::{Freeze, Recipe};
+use crate::recipe::{Arithmetic, Freeze, Recipe};
 use crate::run_folder::RunFolder;
 use crate::sources::Sources;
 use crate::tasks::image_classification::metrics::ClassificationMetrics;
@@ -139,13 +139,13 @@ pub(crate) fn run_task<T: Task>(recipe: &Recipe, options: &RunOptions, observer:
 fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut dyn Observer) -> Result<Report> {
     let started = Instant::now();
     let mut seconds = Seconds::default();
-    let Opened { recipe, pretrained, task, weights_digest, untrained } = Opened::<T>::open(recipe, options, observer)?;
-    let (recipe, pretrained, task) = (&recipe, &pretrained, &task);
+    let Opened { recipe, network, task, weights_digest, untrained } = Opened::<T>::open(recipe, options, observer)?;
+    let (recipe, network, task) = (&recipe, &network, &task);
     seconds.scan = started.elapsed().as_secs_f64();
 
     let data_digest = data_digest(task);
     let run = RunFolder::new(&options.out, recipe, &weights_digest, &data_digest);
-    let line = PhaseRunner { task, recipe, options, pretrained, run: &run, untrained: &untrained };
+    let line = PhaseRunner { task, recipe, options, network, run: &run, untrained: &untrained };
     let mut state = match options.resume.then(|| run.read()).transpose()?.flatten() {
         Some(state) => state,
         None => TrainingState::new(untrained.clone()),
@@ -157,12 +157,12 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
     let choice = depth::settle(&state);
 
     let trained = if recipe.keep_best && state.best_score.is_some() { &state.best } else { &state.model };
-    let mut backbone = pretrained.parameters.clone();
+    let mut backbone = network.parameters().clone();
     backbone.extend(trained.strip_prefix("backbone."));
     let head = trained.strip_prefix("head.");
     let scores = Scores {
-        validation: score(task, recipe, options, pretrained, &backbone, &head, Part::Validation)?,
-        test: score(task, recipe, options, pretrained, &backbone, &head, Part::Test)?,
+        validation: score(task, recipe, options, network, &backbone, &head, Part::Validation)?,
+        test: score(task, recipe, options, network, &backbone, &head, Part::Test)?,
     };
     let count = |part| task.digests(part).len();
     let examples = Examples {
@@ -176,15 +176,7 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
         written_by: concat!("headstart ", env!("CARGO_PKG_VERSION")).to_owned(),
         task: recipe.task.clone().unwrap_or_else(|| T::NAME.to_owned()),
         labels: task.labels().to_vec(),
-        backbone: BundledBackbone {
-            name: pretrained.spec.name.to_owned(),
-            variant: pretrained.variant.name.to_owned(),
-            conventions: pretrained.conventions.clone(),
-            source: pretrained.source.clone(),
-            pretrained_digest: weights_digest,
-            licence: pretrained.licence.clone(),
-            classifier: pretrained.classifier.as_ref().map(|classifier| classifier.pool),
-        },
+        backbone: BundledBackbone::of(network, weights_digest),
         recipe: depth::resolved(recipe, choice.as_ref()),
         choice: choice.as_ref().map(depth::Choice::without_times),
         data_digest,
@@ -192,16 +184,22 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
         scores: scores.clone(),
         history: state.history.clone(),
     };
-    if let Some(classifier) = &pretrained.classifier {
-        backbone.extend(classifier.parameters.with_prefix(CLASSIFIER));
+    let mut tokenizer = None;
+    match network {
+        Network::Pictures(pretrained) => {
+            if let Some(classifier) = &pretrained.classifier {
+                backbone.extend(classifier.parameters.with_prefix(CLASSIFIER));
+            }
+        }
+        Network::Text(text) => tokenizer = Some(text.reader.tokenizer.to_bytes()?),
     }
-    write(&options.out, &manifest, &backbone, &head)?;
+    write(&options.out, &manifest, &backbone, &head, tokenizer.as_deref())?;
     run.remove();
 
     seconds.total = started.elapsed().as_secs_f64();
     let report = Report {
         task: manifest.task,
-        backbone: format!("{}:{}", pretrained.spec.name, pretrained.variant.name),
+        backbone: format!("{}:{}", network.name(), network.variant()),
         metrics: scores.validation,
         test_metrics: scores.test,
         seconds,
@@ -228,15 +226,15 @@ pub(crate) fn extract_task<T: Task>(
         });
     }
     thread_pool(options.threads)?.install(|| {
-        let Opened { recipe, pretrained, task, .. } = Opened::<T>::open(recipe, options, observer)?;
+        let Opened { recipe, network, task, .. } = Opened::<T>::open(recipe, options, observer)?;
         let freeze = recipe.phases.first().map_or(Freeze::Backbone, |phase| phase.freeze.clone());
-        let depth = frozen_depth(&pretrained, &freeze)?;
-        let backbone = &pretrained.parameters;
-        let frozen = FrozenBackbone::with_arithmetic(&pretrained, backbone, recipe.arithmetic)?;
+        let depth = network.frozen_depth(&freeze)?;
+        let backbone = network.parameters();
+        let frozen = network.frozen(backbone, recipe.arithmetic)?;
         let sources = Sources {
             task: &task,
             recipe: &recipe,
-            pretrained: &pretrained,
+            network: &network,
             backbone,
             frozen: &frozen,
             depth,
@@ -256,7 +254,7 @@ fn score<T: Task>(
     task: &T,
     recipe: &Recipe,
     options: &RunOptions,
-    pretrained: &Pretrained,
+    network: &Network,
     backbone: &Parameters,
     head: &Parameters,
     part: Part,
@@ -264,10 +262,10 @@ fn score<T: Task>(
     if task.digests(part).is_empty() {
         return Ok(None);
     }
-    let frozen = FrozenBackbone::new(pretrained, backbone)?;
+    let frozen = network.frozen(backbone, Arithmetic::F32)?;
     let depth = frozen.stage_count();
-    let sources = Sources { task, recipe, pretrained, backbone, frozen: &frozen, depth, cache: &options.cache };
-    let source = sources.for_scoring(part, *backbone == pretrained.parameters, &options.stop)?;
+    let sources = Sources { task, recipe, network, backbone, frozen: &frozen, depth, cache: &options.cache };
+    let source = sources.for_scoring(part, backbone == network.parameters(), &options.stop)?;
     let model = Model { backbone: None, head: task.load_head(&recipe.head, head, &Device::default())? };
     Ok(Some(task.metrics(recipe, part, &evaluate(&model, source.as_ref(), depth, 64)?)))
 }

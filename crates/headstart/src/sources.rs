@@ -10,8 +10,8 @@ use crate::cache::key::{CacheKey, ViewKey, examples_digest};
 use crate::cache::{CacheFolder, SHARD_EXAMPLES};
 use crate::error::Result;
 use crate::features::FeatureLayout;
-use crate::load::Pretrained;
-use crate::model::{FrozenBackbone, Head, Model, frozen_parameters};
+use crate::model::{Head, Model, frozen_parameters};
+use crate::network::{FrozenNetwork, Network};
 use crate::nn::named::collect;
 use crate::parameters::Parameters;
 use crate::recipe::{Pool, Recipe};
@@ -23,10 +23,10 @@ use crate::train::observer::Observer;
 pub(crate) struct Sources<'a, T: Task> {
     pub(crate) task: &'a T,
     pub(crate) recipe: &'a Recipe,
-    pub(crate) pretrained: &'a Pretrained,
+    pub(crate) network: &'a Network,
     /// Weights as they are now, which earlier phases may have moved.
     pub(crate) backbone: &'a Parameters,
-    pub(crate) frozen: &'a FrozenBackbone,
+    pub(crate) frozen: &'a FrozenNetwork,
     /// Stages below the cut.
     pub(crate) depth: usize,
     pub(crate) cache: &'a CacheFolder,
@@ -40,8 +40,8 @@ impl<'a, T: Task> Sources<'a, T> {
         let has_validation = !self.task.digests(Part::Validation).is_empty();
         if self.depth == 0 {
             let validation: Option<Box<dyn Source + 'a>> =
-                if has_validation { Some(Box::new(self.pixels(Part::Validation, 1))) } else { None };
-            return Ok((Box::new(self.pixels(Part::Train, self.recipe.views)), validation, Times::default()));
+                if has_validation { Some(Box::new(self.inputs(Part::Validation, 1))) } else { None };
+            return Ok((Box::new(self.inputs(Part::Train, self.recipe.views)), validation, Times::default()));
         }
         let sets = self.all_sets();
         let times = extract::extract(&sets, &extract::all_shards(&sets), stop, observer)?;
@@ -62,10 +62,10 @@ impl<'a, T: Task> Sources<'a, T> {
             return Ok(Box::new(CachedSource::open(&sets)?));
         }
         let (task, frozen, depth, pool) = (self.task, self.frozen, self.depth, self.recipe.head.pool);
-        let (recipe, preprocess) = (self.recipe, &self.pretrained.conventions.preprocess);
+        let (recipe, network) = (self.recipe, self.network);
         let compute = move |example: usize, _epoch: usize| {
-            let input = task.input(part, example, preprocess, plain(recipe))?;
-            frozen.forward(&input, 1, depth, pool, 1)
+            let input = task.input(part, example, network, plain(recipe))?;
+            frozen.forward(&input, depth, pool, 1)
         };
         Ok(Box::new(ComputedSource {
             layout: self.layout(),
@@ -111,8 +111,7 @@ impl<'a, T: Task> Sources<'a, T> {
 
     fn set(&self, part: Part, view: u32) -> FeatureSet<'a> {
         let (task, recipe, frozen, depth) = (self.task, self.recipe, self.frozen, self.depth);
-        let preprocess = &self.pretrained.conventions.preprocess;
-        let pool = recipe.head.pool;
+        let (network, pool) = (self.network, recipe.head.pool);
         FeatureSet {
             folder: self.folder(part, view, false),
             examples: task.digests(part).len(),
@@ -121,17 +120,16 @@ impl<'a, T: Task> Sources<'a, T> {
             compute: Box::new(move |example| {
                 let start = Instant::now();
                 let view = View { number: view, ..plain(recipe) };
-                let input = task.input(part, example, preprocess, view)?;
+                let input = task.input(part, example, network, view)?;
                 let decode = start.elapsed();
-                Ok((frozen.forward(&input, 1, depth, pool, 1)?, decode))
+                Ok((frozen.forward(&input, depth, pool, 1)?, decode))
             }),
         }
     }
 
     /// Averages after every stage of the plain training pictures, side by side, from one pass over them.
     pub(crate) fn taps(&self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<(CachedSource, Times)> {
-        let (task, recipe, frozen) = (self.task, self.recipe, self.frozen);
-        let preprocess = &self.pretrained.conventions.preprocess;
+        let (task, recipe, network, frozen) = (self.task, self.recipe, self.network, self.frozen.pictures()?);
         let width = frozen.stage_shapes().iter().map(|shape| shape.channels).sum();
         let sets = [FeatureSet {
             folder: self.folder(Part::Train, 0, true),
@@ -140,7 +138,7 @@ impl<'a, T: Task> Sources<'a, T> {
             precision: recipe.feature_precision,
             compute: Box::new(move |example| {
                 let start = Instant::now();
-                let input = task.input(Part::Train, example, preprocess, plain(recipe))?;
+                let input = task.input(Part::Train, example, network, plain(recipe))?;
                 let decode = start.elapsed();
                 Ok((frozen.taps(&input)?, decode))
             }),
@@ -157,14 +155,17 @@ impl<'a, T: Task> Sources<'a, T> {
             0 => ViewKey::Plain,
             number => ViewKey::Augmented { number, seed: recipe.seed, augmentation: &recipe.augmentation },
         };
-        let classifier =
-            self.pretrained.classifier.as_ref().filter(|_| all_stages && !taps && recipe.head.pool == Pool::Logits);
+        let published = match self.network {
+            Network::Pictures(pretrained) => pretrained.classifier.as_ref(),
+            Network::Text(_) => None,
+        };
+        let classifier = published.filter(|_| all_stages && !taps && recipe.head.pool == Pool::Logits);
         let classifier = classifier.map(|classifier| classifier.parameters.digest());
         let key = CacheKey {
-            backbone: self.pretrained.spec.name,
-            variant: self.pretrained.variant.name,
-            weights: &frozen_parameters(self.pretrained, self.backbone, depth).digest(),
-            conventions: &self.pretrained.conventions,
+            backbone: self.network.name(),
+            variant: &self.network.variant(),
+            weights: &frozen_parameters(self.network, self.backbone, depth).digest(),
+            conventions: self.network.reading(),
             depth,
             pool: (all_stages && !taps).then_some(recipe.head.pool),
             taps,
@@ -178,17 +179,15 @@ impl<'a, T: Task> Sources<'a, T> {
         self.cache.features().join(key.digest())
     }
 
-    /// Preprocessed pictures, decoded at every reading.
-    fn pixels(&self, part: Part, views: u32) -> ComputedSource<'a> {
-        let (task, recipe) = (self.task, self.recipe);
-        let preprocess = &self.pretrained.conventions.preprocess;
-        let input = self.frozen.input();
+    /// Preprocessed pictures, decoded at every reading, or tokens.
+    fn inputs(&self, part: Part, views: u32) -> ComputedSource<'a> {
+        let (task, recipe, network) = (self.task, self.recipe, self.network);
         ComputedSource {
-            layout: FeatureLayout::Map { channels: input.channels, height: input.height, width: input.width },
+            layout: self.frozen.layout(0, recipe.head.pool),
             examples: task.digests(part).len(),
             compute: Box::new(move |example, epoch| {
                 let number = (epoch % views as usize) as u32;
-                task.input(part, example, preprocess, View { number, ..plain(recipe) })
+                task.input(part, example, network, View { number, ..plain(recipe) })
             }),
         }
     }

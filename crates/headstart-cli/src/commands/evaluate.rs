@@ -27,7 +27,7 @@ pub(crate) fn run(options: &Evaluate) -> Result {
     for skipped in &evaluation.skipped {
         terminal::error_line(&format!("skipped  {}", skipped.reason));
     }
-    let name = format!("{} photos", evaluation.examples);
+    let name = format!("{} {}", evaluation.examples, if bundle.reads_text() { "texts" } else { "photos" });
     terminal::line(&tables::headline(&name, &evaluation.metrics));
     terminal::line(tables::classes(&evaluation.metrics, &evaluation.labels).trim_end());
     Ok(())

@@ -84,7 +84,7 @@ fn transformer_text(path: &std::path::Path) -> Option<String> {
     let pretrained = load::load_transformer(path).ok()?;
     let shape = pretrained.shape;
     Some(format!(
-        "fits backbone {}, family {} ({}): {} layers of width {}, {} heads, {} tokens, {} positions\nno task learns on it yet\n",
+        "fits backbone {}, family {} ({}): {} layers of width {}, {} heads, {} tokens, {} positions\n",
         pretrained.spec.name,
         pretrained.family.family,
         pretrained.family.origin,

@@ -1,6 +1,6 @@
 //! `headstart predict`
 
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -19,6 +19,9 @@ const BAR_FROM: usize = 32;
 
 pub(crate) fn run(options: &Predict) -> Result {
     let bundle = open(&options.bundle, options.no_self_test)?;
+    if bundle.reads_text() {
+        return run_texts(&bundle, options);
+    }
     let paths = files(&options.inputs)?;
     let display = Mutex::new(Display::new(if options.json { Style::Json } else { Style::Human }));
     let progress = |done| {
@@ -58,6 +61,53 @@ pub(crate) fn run(options: &Predict) -> Result {
         return Err(Failure::Told(1));
     }
     Ok(())
+}
+
+fn run_texts(bundle: &Bundle, options: &Predict) -> Result {
+    let texts = texts(&options.inputs)?;
+    let display = Mutex::new(Display::new(if options.json { Style::Json } else { Style::Human }));
+    let progress = |done| {
+        if let (Ok(mut display), true) = (display.try_lock(), texts.len() >= BAR_FROM && !options.json) {
+            display.progress(Work::Predict, done, texts.len());
+        }
+    };
+    let predictions = bundle.predict_texts(&texts, options.top, threads(options.threads), &progress)?;
+    drop(display);
+    for prediction in &predictions {
+        if options.json {
+            terminal::line(&serde_json::to_string(prediction).expect("plain text and numbers"));
+            continue;
+        }
+        let classes: Vec<String> = prediction
+            .top
+            .iter()
+            .map(|candidate| format!("{} {:5.1} %", candidate.label, candidate.probability * 100.0))
+            .collect();
+        let cut = if prediction.cut_tokens > 0 { "  (its end was cut off)" } else { "" };
+        terminal::line(&format!("{}  {}{cut}", classes.join("  "), prediction.text));
+    }
+    Ok(())
+}
+
+/// Lines of files that were named and of standard input for `-`; whatever is no file is a text itself.
+fn texts(inputs: &[PathBuf]) -> Result<Vec<String>> {
+    let mut texts = Vec::new();
+    let mut add = |lines: &str| texts.extend(lines.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
+    for input in inputs {
+        if input.as_os_str() == "-" {
+            let mut bytes = Vec::new();
+            let failed = |source| Error::Io { action: "read", path: "standard input".into(), source };
+            std::io::stdin().lock().read_to_end(&mut bytes).map_err(failed)?;
+            add(&String::from_utf8_lossy(&bytes));
+        } else if input.is_file() {
+            let bytes = std::fs::read(input);
+            let bytes = bytes.map_err(|source| Error::Io { action: "read", path: input.clone(), source })?;
+            add(&String::from_utf8_lossy(&bytes));
+        } else {
+            add(&input.to_string_lossy());
+        }
+    }
+    Ok(texts)
 }
 
 pub(super) fn open(path: &Path, untested: bool) -> Result<Bundle> {

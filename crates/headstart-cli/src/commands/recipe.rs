@@ -1,7 +1,10 @@
 //! What was typed → what it means: options laid over a recipe.
 
+use headstart::data::layouts::holds_texts;
 use headstart::nn::NormStatistics;
 use headstart::recipe::{Arithmetic, ClassWeights, Optimizer, Output, Phase, Precision, Schedule};
+use headstart::tasks::Task;
+use headstart::tasks::text_classification::TextClassification;
 use headstart::{Freeze, HeadRecipe, Recipe};
 
 use crate::arguments::{Activation, OptimizerName, RecipeOptions, Schedule as ScheduleName};
@@ -11,6 +14,8 @@ use crate::report::Result;
 const FINE_TUNE_RATE: f64 = 1e-4;
 /// Highest rate, decay a stage and most epochs of what `--freeze auto` opens: deep cuts need a gentle slope to the input.
 const AUTO: (f64, f64, usize) = (3e-4, 0.9, 16);
+/// Rate of a transformer that learns as a whole (Devlin et al. 2018), and part of it that the layer before has.
+const FINE_TUNE_TEXT: (f64, f64) = (5e-5, 0.9);
 /// Stages that learn when nobody says where to cut.
 const OPEN_STAGES: usize = 2;
 
@@ -35,6 +40,9 @@ pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
         recipe.labels.clone_from(&options.labels);
     }
     recipe.input_size = options.size.or(recipe.input_size);
+    recipe.max_tokens = options.max_tokens.or(recipe.max_tokens);
+    set(&mut recipe.text_column, &options.text_column);
+    set(&mut recipe.label_column, &options.label_column);
     if let Some(text) = &options.head {
         let head: HeadRecipe = text.parse()?;
         recipe.head = HeadRecipe { dropout: recipe.head.dropout, output: recipe.head.output, ..head };
@@ -85,9 +93,14 @@ fn preset(options: &RecipeOptions) -> Recipe {
     let mut recipe = Recipe::default();
     // Asking for a number of epochs is asking for exactly that; otherwise train until it stops helping.
     if options.epochs.is_none() && options.fine_tune.is_none() && options.freeze.is_none() {
-        recipe.views = 4;
+        // Another view of a text would be another text.
+        recipe.views = if reads_text(options) { 1 } else { 4 };
         recipe.early_stopping = Some(10);
         recipe.phases[0].epochs = 40;
+    }
+    if reads_text(options) && options.fine_tune.is_some() {
+        recipe.optimizer = Optimizer::AdamW { weight_decay: 0.01 };
+        recipe.gradient_clip = Some(1.0);
     }
     // Open stages learn a few hundred photos by heart; other views of them and softened targets are what holds against it.
     if is_auto(options) {
@@ -98,12 +111,21 @@ fn preset(options: &RecipeOptions) -> Recipe {
     recipe
 }
 
+fn reads_text(options: &RecipeOptions) -> bool {
+    match (&options.task, &options.data) {
+        (Some(task), _) => task == TextClassification::NAME,
+        (None, Some(data)) => holds_texts(data),
+        (None, None) => false,
+    }
+}
+
 fn is_auto(options: &RecipeOptions) -> bool {
     options.freeze.as_deref() == Some("auto")
 }
 
 fn set_phases(recipe: &mut Recipe, options: &RecipeOptions) {
-    let from_scratch = recipe.weights.as_deref() == Some("random");
+    let from_scratch =
+        recipe.weights.as_deref().is_some_and(|weights| weights == "random" || weights.starts_with("random:"));
     let typed_freeze = options.freeze.as_ref().map(|text| Freeze::from(text.clone()));
     if is_auto(options) {
         let head = Phase {
@@ -123,13 +145,21 @@ fn set_phases(recipe: &mut Recipe, options: &RecipeOptions) {
         recipe.phases = vec![head, open];
     } else if let Some(epochs) = options.fine_tune {
         let head = Phase { epochs: options.epochs.unwrap_or(recipe.phases[0].epochs), ..recipe.phases[0].clone() };
-        let open = Phase {
-            freeze: typed_freeze.unwrap_or(Freeze::AllBut(OPEN_STAGES)),
-            epochs,
-            learning_rate: FINE_TUNE_RATE,
-            schedule: Schedule::Cosine,
-            stage_decay: 0.8,
-            norm: NormStatistics::Fixed,
+        let norm = NormStatistics::Fixed;
+        let open = match reads_text(options) {
+            true => {
+                let (learning_rate, stage_decay) = FINE_TUNE_TEXT;
+                let freeze = typed_freeze.unwrap_or(Freeze::Nothing);
+                Phase { freeze, epochs, learning_rate, schedule: Schedule::Linear, stage_decay, norm }
+            }
+            false => Phase {
+                freeze: typed_freeze.unwrap_or(Freeze::AllBut(OPEN_STAGES)),
+                epochs,
+                learning_rate: FINE_TUNE_RATE,
+                schedule: Schedule::Cosine,
+                stage_decay: 0.8,
+                norm,
+            },
         };
         recipe.phases = vec![head, open];
     } else {
@@ -151,6 +181,7 @@ fn set_phases(recipe: &mut Recipe, options: &RecipeOptions) {
         match options.schedule {
             Some(ScheduleName::Constant) => phase.schedule = Schedule::Constant,
             Some(ScheduleName::Cosine) => phase.schedule = Schedule::Cosine,
+            Some(ScheduleName::Linear) => phase.schedule = Schedule::Linear,
             Some(ScheduleName::OneCycle) => phase.schedule = Schedule::OneCycle,
             None => {}
         }

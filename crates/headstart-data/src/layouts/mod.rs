@@ -50,6 +50,11 @@ pub fn holds_images(path: &Path) -> bool {
     find(path).is_some_and(|layout| matches!(layout.open, Opener::Images(_)))
 }
 
+/// Whether a path looks like a data set of texts.
+pub fn holds_texts(path: &Path) -> bool {
+    find(path).is_some_and(|layout| matches!(layout.open, Opener::Text(_)))
+}
+
 /// Opens a data set of pictures.
 ///
 /// # Errors

@@ -107,14 +107,17 @@ macro_rules! registry {
                 #[doc = concat!("See [`", stringify!($module), "`].")]
                 $network($type),
             )*
+            /// A transformer of any shape.
+            Transformer(crate::nn::Transformer),
         }
 
         impl Backbone {
             /// Runs the stages from number `stage` to the end on the features after stage `stage − 1`
-            /// (`stage` 0: on pixels, `[B, 3, H, W]`).
+            /// (`stage` 0: on pixels, `[B, 3, H, W]`, or on tokens).
             pub fn resume_from(&self, stage: usize, features: Features, statistics: NormStatistics) -> Features {
                 match self {
                     $(Self::$network(network) => network.resume_from(stage, features, statistics),)*
+                    Self::Transformer(network) => network.resume_from(stage, features, None),
                 }
             }
         }
@@ -230,7 +233,7 @@ impl BackboneSpec {
 pub(crate) fn expect_map(features: Features) -> burn::tensor::Tensor<4> {
     match features {
         Features::Map(map) => map,
-        Features::Vector(_) => unreachable!("a convolutional stage follows a map"),
+        _ => unreachable!("a convolutional stage follows a map"),
     }
 }
 

@@ -4,12 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::backbones::Conventions;
 use crate::depth::Choice;
+use crate::network::Network;
+use crate::nn::TransformerShape;
 use crate::recipe::{Pool, Recipe};
 use crate::tasks::image_classification::metrics::ClassificationMetrics;
 use crate::train::observer::Epoch;
 
 /// Key of the manifest in the metadata.
 pub(crate) const KEY: &str = "headstart";
+
+/// Name of the tokenizer among the arrays: bytes of a `tokenizer.json`.
+pub(crate) const TOKENIZER: &str = "tokenizer";
 
 /// Prefix of the published classifier among the backbone's arrays.
 pub(crate) const CLASSIFIER: &str = "classifier.";
@@ -52,8 +57,12 @@ pub struct BundledBackbone {
     pub name: String,
     /// Size.
     pub variant: String,
-    /// Padding, epsilon, preprocessing.
-    pub conventions: Conventions,
+    /// Padding, epsilon, preprocessing of a network of pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conventions: Option<Conventions>,
+    /// What a network of texts is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<BundledText>,
     /// Where the pretrained weights came from.
     pub source: String,
     /// BLAKE3 of the pretrained arrays.
@@ -63,6 +72,41 @@ pub struct BundledBackbone {
     /// How the features reach the published classifier that is kept below the head, if it is: `backbone.classifier.*`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classifier: Option<Pool>,
+}
+
+/// What a transformer is beside its weights and its tokenizer, which the bundle holds too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BundledText {
+    /// Its shape.
+    pub shape: TransformerShape,
+    /// Most tokens of a text.
+    pub max_tokens: usize,
+}
+
+impl BundledBackbone {
+    /// What a bundle says of a network.
+    pub(crate) fn of(network: &Network, pretrained_digest: String) -> Self {
+        let (conventions, text, licence, classifier) = match network {
+            Network::Pictures(pretrained) => {
+                let classifier = pretrained.classifier.as_ref().map(|classifier| classifier.pool);
+                (Some(pretrained.conventions.clone()), None, pretrained.licence.clone(), classifier)
+            }
+            Network::Text(text) => {
+                let bundled = BundledText { shape: text.transformer.shape, max_tokens: text.reader.longest };
+                (None, Some(bundled), text.licence.clone(), None)
+            }
+        };
+        Self {
+            name: network.name().to_owned(),
+            variant: network.variant(),
+            conventions,
+            text,
+            source: network.source().to_owned(),
+            pretrained_digest,
+            licence,
+            classifier,
+        }
+    }
 }
 
 /// Numbers of examples.

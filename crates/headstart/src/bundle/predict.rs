@@ -1,4 +1,4 @@
-//! Prediction walks the straight line backwards: picture → preprocess → frozen backbone → head → decode.
+//! Prediction walks the straight line backwards: sample → input → frozen network → head → decode.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,16 +6,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::tensor::Device;
 use headstart_data::image::{self, RgbImage};
 use headstart_data::preprocess::Preprocess;
+use headstart_data::text::tokenizer::Tokenizer;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{CLASSIFIER, Manifest};
+use super::manifest::{CLASSIFIER, Manifest, TOKENIZER};
 use super::read::Bundle;
 use crate::backbones;
 use crate::error::{Error, Result};
-use crate::load::Pretrained;
+use crate::features::Rows;
+use crate::load::{Pretrained, TextReader};
 use crate::model::{FrozenBackbone, Head};
 use crate::name_map::Classifier;
+use crate::network::FrozenNetwork;
+use crate::nn::FrozenTransformer;
 use crate::nn::named::values;
 use crate::parameters::Parameters;
 use crate::recipe::{Output, Pool};
@@ -44,60 +48,155 @@ pub struct Unreadable {
     pub reason: String,
 }
 
+/// What a bundle says of one text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TextPrediction {
+    /// The text.
+    pub text: String,
+    /// Most probable class.
+    pub label: String,
+    /// Its probability.
+    pub probability: f32,
+    /// The most probable classes, best first.
+    pub top: Vec<Candidate>,
+    /// Tokens at the end of the text that were more than the bundle reads.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cut_tokens: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 /// The frozen form of a whole model.
 #[derive(Debug)]
 pub(crate) struct Predictor {
-    backbone: FrozenBackbone,
+    network: FrozenNetwork,
     head: ClassificationHead,
-    preprocess: Preprocess,
+    sample: Sample,
     pool: Pool,
     output: Output,
     labels: Vec<String>,
 }
 
+/// How a sample becomes an input.
+#[derive(Debug)]
+enum Sample {
+    Picture(Preprocess),
+    Text(Box<TextReader>),
+}
+
 impl Predictor {
-    pub(crate) fn new(manifest: &Manifest, backbone: &Parameters, head: &Parameters) -> Result<Self> {
-        let (spec, _) = backbones::find(&manifest.backbone.name)?;
-        let pretrained = Pretrained {
-            spec,
-            variant: spec.find_variant(&manifest.backbone.variant)?,
-            conventions: manifest.backbone.conventions.clone(),
-            parameters: Parameters::default(),
-            source: String::new(),
-            licence: None,
-            unused: Vec::new(),
-            classifier: manifest
-                .backbone
-                .classifier
-                .map(|pool| Classifier::from_parameters(pool, backbone.strip_prefix(CLASSIFIER)))
-                .transpose()?,
+    pub(crate) fn new(
+        manifest: &Manifest,
+        backbone: &Parameters,
+        head: &Parameters,
+        tokenizer: Option<&[u8]>,
+    ) -> Result<Self> {
+        let (network, sample) = match (&manifest.backbone.conventions, &manifest.backbone.text, tokenizer) {
+            (Some(conventions), _, _) => {
+                let (spec, _) = backbones::find(&manifest.backbone.name)?;
+                let pretrained = Pretrained {
+                    spec,
+                    variant: spec.find_variant(&manifest.backbone.variant)?,
+                    conventions: conventions.clone(),
+                    parameters: Parameters::default(),
+                    source: String::new(),
+                    licence: None,
+                    unused: Vec::new(),
+                    classifier: manifest
+                        .backbone
+                        .classifier
+                        .map(|pool| Classifier::from_parameters(pool, backbone.strip_prefix(CLASSIFIER)))
+                        .transpose()?,
+                };
+                let frozen = FrozenBackbone::new(&pretrained, backbone)?;
+                (FrozenNetwork::Pictures(frozen), Sample::Picture(conventions.preprocess.clone()))
+            }
+            (None, Some(text), Some(tokenizer)) => {
+                let reader = TextReader::new(Tokenizer::from_bytes(tokenizer)?, &text.shape, Some(text.max_tokens))?;
+                (
+                    FrozenNetwork::Text(FrozenTransformer::new(text.shape, backbone.clone())?),
+                    Sample::Text(Box::new(reader)),
+                )
+            }
+            _ => {
+                return Err(Error::UnknownName {
+                    kind: "array",
+                    name: TOKENIZER.to_owned(),
+                    known: backbone.iter().map(|(name, _)| name.clone()).collect(),
+                });
+            }
         };
         Ok(Self {
-            backbone: FrozenBackbone::new(&pretrained, backbone)?,
+            network,
             head: ClassificationHead::load(&manifest.recipe.head, head, &Device::default())?,
-            preprocess: manifest.backbone.conventions.preprocess.clone(),
+            sample,
             pool: manifest.recipe.head.pool,
             output: manifest.recipe.head.output,
             labels: manifest.labels.clone(),
         })
     }
 
-    /// Outputs of the head, `[pictures, N]`.
+    pub(crate) fn reads_text(&self) -> bool {
+        matches!(self.sample, Sample::Text(_))
+    }
+
+    /// Outputs of the head for pictures, `[pictures, N]`.
     pub(crate) fn outputs(&self, pictures: &[RgbImage], threads: usize) -> Result<Vec<f32>> {
-        let input: Vec<f32> = pictures.iter().flat_map(|picture| self.preprocess.apply(picture)).collect();
-        let depth = self.backbone.stage_count();
-        let features = self.backbone.forward(&input, pictures.len(), depth, self.pool, threads)?;
+        let Sample::Picture(preprocess) = &self.sample else {
+            return Err(wrong_sample("texts", "pictures"));
+        };
+        let mut features = Vec::new();
+        for picture in pictures {
+            features.extend(self.features(&preprocess.apply(picture), threads)?);
+        }
         self.head_outputs(features, pictures.len())
     }
 
+    /// Outputs of the head for texts, `[texts, N]`, and the tokens that were cut off each.
+    pub(crate) fn text_outputs<'t>(
+        &self,
+        texts: impl Iterator<Item = &'t str>,
+        threads: usize,
+    ) -> Result<(Vec<f32>, Vec<usize>)> {
+        let Sample::Text(reader) = &self.sample else {
+            return Err(wrong_sample("pictures", "texts"));
+        };
+        let (mut features, mut cut) = (Vec::new(), Vec::new());
+        for text in texts {
+            let (tokens, tokens_cut) = reader.read(text, None)?;
+            features.extend(self.features(&tokens, threads)?);
+            cut.push(tokens_cut);
+        }
+        Ok((self.head_outputs(features, cut.len())?, cut))
+    }
+
+    fn features(&self, input: &[f32], threads: usize) -> Result<Vec<f32>> {
+        self.network.forward(input, self.network.stage_count(), self.pool, threads)
+    }
+
     fn head_outputs(&self, features: Vec<f32>, batch: usize) -> Result<Vec<f32>> {
-        let layout = self.backbone.layout(self.backbone.stage_count(), self.pool);
-        Ok(values(self.head.forward(layout.tensor(features, batch, &Device::default()), None)))
+        let layout = self.network.layout(self.network.stage_count(), self.pool);
+        Ok(values(self.head.forward(layout.tensor(Rows::even(features, batch), &Device::default()), None)))
     }
 
     /// Class probabilities of one decoded picture; threads share it out by rows.
     fn probabilities(&self, picture: &RgbImage, threads: usize) -> Result<Vec<f32>> {
         Ok(decode::probabilities(&self.outputs(std::slice::from_ref(picture), threads)?, self.output))
+    }
+
+    /// Class probabilities of one text, and the tokens cut off it.
+    pub(crate) fn text_probabilities(&self, text: &str) -> Result<(Vec<f32>, usize)> {
+        let (outputs, cut) = self.text_outputs(std::iter::once(text), 1)?;
+        Ok((decode::probabilities(&outputs, self.output), cut[0]))
+    }
+}
+
+fn wrong_sample(reads: &str, given: &str) -> Error {
+    Error::Recipe {
+        reason: format!("this bundle reads {reads}, and {given} were given"),
+        help: "`headstart inspect BUNDLE` says what a bundle is for".to_owned(),
     }
 }
 
@@ -153,5 +252,46 @@ impl Bundle {
     /// Class probabilities `[files, classes]` of labelled files: what [`crate::evaluate`] scores.
     pub(crate) fn probabilities_of(&self, path: &Path) -> Result<Vec<f32>, Error> {
         self.predictor.probabilities(&image::decode(path)?, 1)
+    }
+
+    /// Whether the bundle reads texts, and not pictures.
+    pub fn reads_text(&self) -> bool {
+        self.predictor.reads_text()
+    }
+
+    /// Predicts one text: the probability of every class, best first.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] when the bundle reads pictures.
+    pub fn predict_text(&self, text: &str) -> Result<TextPrediction> {
+        self.predict_text_top(text, self.predictor.labels.len())
+    }
+
+    fn predict_text_top(&self, text: &str, top: usize) -> Result<TextPrediction> {
+        let (probabilities, cut_tokens) = self.predictor.text_probabilities(text)?;
+        let top = decode::top(&probabilities, &self.predictor.labels, top.max(1));
+        let (label, probability) = (top[0].label.clone(), top[0].probability);
+        Ok(TextPrediction { text: text.to_owned(), label, probability, top, cut_tokens })
+    }
+
+    /// Predicts many texts in parallel, in order.
+    ///
+    /// # Errors
+    /// As [`Bundle::predict_text`].
+    pub fn predict_texts(
+        &self,
+        texts: &[String],
+        top: usize,
+        threads: usize,
+        progress: &(dyn Fn(usize) + Sync),
+    ) -> Result<Vec<TextPrediction>> {
+        let done = AtomicUsize::new(0);
+        let predict = |text: &String| {
+            let prediction = self.predict_text_top(text, top);
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+            prediction
+        };
+        let pool = crate::run::thread_pool(threads)?;
+        pool.install(|| texts.par_iter().map(predict).collect())
     }
 }

@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use headstart_data::image::RgbImage;
+use headstart_data::text::tokenizer::Tokenizer;
 use headstart_weights::{self as weights, Checkpoint};
 
 use super::arrays::read_all;
-use super::manifest::{CLASSIFIER, FORMAT, KEY, Manifest};
+use super::manifest::{CLASSIFIER, FORMAT, KEY, Manifest, TOKENIZER};
 use super::predict::Predictor;
-use super::self_test::{OUTPUTS, PICTURES, worst};
-use crate::backbones;
+use super::self_test::{OUTPUTS, PICTURES, TEXTS, worst};
+use crate::backbones::{self, TRANSFORMERS};
 use crate::error::{Error, Result};
-use crate::load::Pretrained;
+use crate::load::{Pretrained, PretrainedText, PretrainedTransformer, TextReader};
 use crate::name_map::{Classifier, no_classifier};
 use crate::parameters::Parameters;
 use crate::recipe::{Output, Pool};
@@ -72,7 +73,9 @@ impl Bundle {
             .ok_or_else(|| bundle_error(path, "it is a weight file without a manifest"))?;
         let arrays = read_all(checkpoint.as_ref())?;
         let (backbone, head) = (arrays.strip_prefix("backbone."), arrays.strip_prefix("head."));
-        let predictor = Predictor::new(&manifest, &backbone, &head).map_err(|error| match error {
+        let tokenizer = manifest.backbone.text.as_ref().map(|_| checkpoint.read(TOKENIZER)).transpose()?;
+        let tokenizer = tokenizer.as_ref().map(|array| array.bytes.as_ref());
+        let predictor = Predictor::new(&manifest, &backbone, &head, tokenizer).map_err(|error| match error {
             Error::UnknownName { kind, name, .. } => bundle_error(path, &format!("{kind} `{name}` is not in it")),
             other => other,
         })?;
@@ -81,8 +84,13 @@ impl Bundle {
     }
 
     fn self_test(&self, checkpoint: &dyn Checkpoint) -> Result<()> {
-        let pictures = checkpoint.read(PICTURES)?;
         let expected = checkpoint.read(OUTPUTS)?.to_f32()?;
+        if self.reads_text() {
+            let texts = checkpoint.read(TEXTS)?;
+            let texts = String::from_utf8_lossy(&texts.bytes).into_owned();
+            return self.compare(&self.predictor.text_outputs(texts.lines(), 1)?.0, &expected);
+        }
+        let pictures = checkpoint.read(PICTURES)?;
         let [_, height, width, 3] = pictures.info.shape[..] else {
             return Err(bundle_error(&self.path, "its self-test pictures have another shape than [N, H, W, 3]"));
         };
@@ -92,11 +100,14 @@ impl Bundle {
             .chunks_exact(length)
             .filter_map(|bytes| RgbImage::from_raw(width as u32, height as u32, bytes.to_vec()))
             .collect();
-        let found = self.predictor.outputs(&pictures, 1)?;
+        self.compare(&self.predictor.outputs(&pictures, 1)?, &expected)
+    }
+
+    fn compare(&self, found: &[f32], expected: &[f32]) -> Result<()> {
         if found.len() != expected.len() || found.is_empty() {
             return Err(bundle_error(&self.path, "its self-test has another number of outputs"));
         }
-        match worst(&found, &expected) {
+        match worst(found, expected) {
             None => Ok(()),
             Some((index, found, expected)) => Err(Error::SelfTest { path: self.path.clone(), index, found, expected }),
         }
@@ -111,18 +122,52 @@ pub(crate) fn pretrained(path: &Path) -> Result<Option<Pretrained>> {
     // Whatever cannot be opened is told by the caller, who knows what else it could be.
     let Ok(checkpoint) = weights::open(path) else { return Ok(None) };
     let Some(manifest) = read_manifest(checkpoint.as_ref())? else { return Ok(None) };
+    let Some(conventions) = manifest.backbone.conventions else {
+        return Err(bundle_error(path, "it reads texts, and a network of pictures was asked for"));
+    };
     let mut arrays: Parameters = read_all(checkpoint.as_ref())?.strip_prefix("backbone.");
     arrays.retain(|name| !name.starts_with(CLASSIFIER));
     let (spec, _) = backbones::find(&manifest.backbone.name)?;
     Ok(Some(Pretrained {
         spec,
         variant: spec.find_variant(&manifest.backbone.variant)?,
-        conventions: manifest.backbone.conventions,
+        conventions,
         parameters: arrays,
         source: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         licence: manifest.backbone.licence,
         unused: Vec::new(),
         classifier: None,
+    }))
+}
+
+/// The pretrained part of a bundle that reads texts; `None` when the file is no bundle.
+///
+/// # Errors
+/// Of the reader, for a file that is a bundle.
+pub(crate) fn pretrained_text(path: &Path, longest: Option<usize>) -> Result<Option<PretrainedText>> {
+    if path.is_dir() {
+        return Ok(None);
+    }
+    let Ok(checkpoint) = weights::open(path) else { return Ok(None) };
+    let Some(manifest) = read_manifest(checkpoint.as_ref())? else { return Ok(None) };
+    let Some(text) = manifest.backbone.text else {
+        return Err(bundle_error(path, "it reads pictures, and a network of texts was asked for"));
+    };
+    let name = &manifest.backbone.name;
+    let spec = TRANSFORMERS.iter().find(|spec| spec.name == name);
+    let spec = spec.ok_or_else(|| bundle_error(path, &format!("its backbone `{name}` is not one that we have")))?;
+    let tokenizer = Tokenizer::from_bytes(&checkpoint.read(TOKENIZER)?.bytes)?;
+    Ok(Some(PretrainedText {
+        reader: TextReader::new(tokenizer, &text.shape, longest.or(Some(text.max_tokens)))?,
+        transformer: PretrainedTransformer {
+            spec,
+            family: &spec.families[0],
+            shape: text.shape,
+            parameters: read_all(checkpoint.as_ref())?.strip_prefix("backbone."),
+            source: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            unused: Vec::new(),
+        },
+        licence: manifest.backbone.licence,
     }))
 }
 

@@ -13,6 +13,15 @@ pub(crate) const PICTURES: &str = "self_test.pictures";
 /// Name of the tensor of outputs, `[N, outputs]` f32.
 pub(crate) const OUTPUTS: &str = "self_test.outputs";
 
+/// Name of the texts of a bundle that reads texts, a line each, UTF-8.
+pub(crate) const TEXTS: &str = "self_test.texts";
+
+/// Long and short, of several scripts and with tokens that few vocabularies have.
+pub(crate) const SENTENCES: &str = "The quick brown fox jumps over the lazy dog.\n\
+    It was neither good nor bad, but I would see it again!\n\
+    Añadió 1,234.5 €, że 東京 привет 🙂\n\
+    no";
+
 const COUNT: usize = 2;
 const WIDTH: u32 = 80;
 const HEIGHT: u32 = 64;

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::store::{self, Shard};
 use super::{SHARD_EXAMPLES, touch};
 use crate::error::{Error, Result};
-use crate::features::FeatureLayout;
+use crate::features::{FeatureLayout, Rows};
 use crate::publish::sweep;
 use crate::recipe::Precision;
 use crate::train::Source;
@@ -50,7 +50,7 @@ impl FeatureSet<'_> {
     }
 
     fn open(&self, shard: usize) -> Result<Shard> {
-        Shard::open(&self.path(shard), self.shard_len(shard), self.layout.value_count(), self.precision)
+        Shard::open(&self.path(shard), self.shard_len(shard), self.layout, self.precision)
     }
 
     /// Whether a shard is finished and whole.
@@ -79,7 +79,7 @@ impl FeatureSet<'_> {
                 Ok(values)
             })
             .collect::<Result<_>>()?;
-        store::write(&self.path(shard), &rows.concat(), rows.len(), self.precision)
+        store::write(&self.path(shard), &rows, self.layout, self.precision)
     }
 }
 
@@ -152,13 +152,16 @@ impl Source for CachedSource {
         self.examples
     }
 
-    fn read(&self, examples: &[usize], epoch: usize) -> Result<Vec<f32>> {
+    fn read(&self, examples: &[usize], epoch: usize) -> Result<Rows> {
         let shards = &self.views[epoch % self.views.len()];
         let mut values = Vec::with_capacity(examples.len() * self.layout.value_count());
+        let mut lengths = Vec::with_capacity(examples.len());
         for &example in examples {
+            let before = values.len();
             shards[example / SHARD_EXAMPLES].read_into(example % SHARD_EXAMPLES, &mut values);
+            lengths.push(values.len() - before);
         }
-        Ok(values)
+        Ok(Rows { values, lengths })
     }
 }
 
@@ -179,10 +182,10 @@ impl Source for ComputedSource<'_> {
         self.examples
     }
 
-    fn read(&self, examples: &[usize], epoch: usize) -> Result<Vec<f32>> {
+    fn read(&self, examples: &[usize], epoch: usize) -> Result<Rows> {
         let rows: Vec<Vec<f32>> =
             examples.par_iter().map(|&example| (self.compute)(example, epoch)).collect::<Result<_>>()?;
-        Ok(rows.concat())
+        Ok(Rows { lengths: rows.iter().map(Vec::len).collect(), values: rows.concat() })
     }
 }
 
@@ -217,7 +220,7 @@ mod tests {
         extract(&sets, &all_shards(&sets), &stop, &mut Silent).unwrap();
         assert_eq!(calls.load(Ordering::Relaxed), 150);
         let source = CachedSource::open(&sets).unwrap();
-        assert_eq!(source.read(&[149, 0, 64], 3).unwrap(), [149.0, -149.0, 0.0, 0.0, 64.0, -64.0]);
+        assert_eq!(source.read(&[149, 0, 64], 3).unwrap().values, [149.0, -149.0, 0.0, 0.0, 64.0, -64.0]);
     }
 
     #[test]

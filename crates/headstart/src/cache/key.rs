@@ -3,7 +3,7 @@
 use headstart_data::augmentation::Augmentation;
 use serde::Serialize;
 
-use crate::backbones::Conventions;
+use crate::network::Reading;
 use crate::recipe::{Arithmetic, Pool, Precision};
 
 /// Raised whenever the same key would give other bytes: a change of the kernels' order of sums, of decoding, of resizing.
@@ -16,7 +16,7 @@ pub(crate) struct CacheKey<'a> {
     pub(crate) variant: &'a str,
     /// Of the frozen stages alone: what learns above the cut does not matter.
     pub(crate) weights: &'a str,
-    pub(crate) conventions: &'a Conventions,
+    pub(crate) conventions: Reading<'a>,
     /// Number of frozen stages.
     pub(crate) depth: usize,
     /// The part of the head without weights, if all stages are frozen.
@@ -74,6 +74,7 @@ pub(crate) fn examples_digest(digests: &[[u8; 32]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backbones::Conventions;
     use crate::nn::Padding;
     use headstart_data::preprocess::Preprocess;
 
@@ -91,7 +92,7 @@ mod tests {
             backbone: "mobilenet_v2",
             variant: "1.0",
             weights: "w",
-            conventions: &at_224,
+            conventions: Reading::Pictures(&at_224),
             depth: 9,
             pool: Some(Pool::Average),
             taps: false,
@@ -108,7 +109,7 @@ mod tests {
             CacheKey { backbone: "vgg16", ..key.clone() },
             CacheKey { variant: "0.35", ..key.clone() },
             CacheKey { weights: "v", ..key.clone() },
-            CacheKey { conventions: &at_96, ..key.clone() },
+            CacheKey { conventions: Reading::Pictures(&at_96), ..key.clone() },
             CacheKey { depth: 8, ..key.clone() },
             CacheKey { pool: Some(Pool::Flatten), ..key.clone() },
             CacheKey { taps: true, ..key.clone() },

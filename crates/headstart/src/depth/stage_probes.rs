@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::{StageProbe, ridge};
 use crate::error::Result;
-use crate::features::FeatureLayout;
-use crate::model::{FrozenBackbone, Model};
+use crate::features::{FeatureLayout, Rows};
+use crate::model::Model;
 use crate::parameters::Parameters;
 use crate::phase_runner::PhaseRunner;
 use crate::random::Stream;
@@ -29,14 +29,15 @@ pub(super) fn probe<T: Task>(
     hold_out: &HoldOut,
     observer: &mut dyn Observer,
 ) -> Result<Vec<StageProbe>> {
-    let PhaseRunner { task, recipe, options, pretrained, .. } = *line;
-    let backbone = &pretrained.parameters;
-    let frozen = FrozenBackbone::with_arithmetic(pretrained, backbone, recipe.arithmetic)?;
+    let PhaseRunner { task, recipe, options, network, .. } = *line;
+    let backbone = network.parameters();
+    let frozen = network.frozen(backbone, recipe.arithmetic)?;
     let depth = frozen.stage_count();
-    let sources = Sources { task, recipe, pretrained, backbone, frozen: &frozen, depth, cache: &options.cache };
+    let sources = Sources { task, recipe, network, backbone, frozen: &frozen, depth, cache: &options.cache };
     let (taps, _) = sources.taps(&options.stop, observer)?;
     let mut end = 0;
     let stages: Vec<Tap<'_>> = frozen
+        .pictures()?
         .stage_shapes()
         .iter()
         .map(|shape| {
@@ -54,13 +55,13 @@ pub(super) fn probe<T: Task>(
             let mut some = Stream::new(recipe.seed, "ridge examples", &[]).permutation(classes.len());
             some.truncate(RIDGE_EXAMPLES);
             let own: Vec<usize> = some.iter().map(|&example| classes[example]).collect();
-            Ok(Some(ridge::leave_one_out_accuracy(&stage.read(&some, 0)?, &own, task.labels().len())))
+            Ok(Some(ridge::leave_one_out_accuracy(&stage.read(&some, 0)?.values, &own, task.labels().len())))
         })
         .collect::<Result<_>>()?;
     let mut probes = Vec::with_capacity(depth);
-    for ((stage, linear), spec) in stages.iter().zip(linear).zip(pretrained.spec.stages) {
+    for ((stage, linear), name) in stages.iter().zip(linear).zip(network.stages()) {
         let head = head_accuracy(line, stage, hold_out)?;
-        probes.push(StageProbe { stage: spec.name.to_owned(), linear, head });
+        probes.push(StageProbe { stage: name, linear, head });
     }
     Ok(probes)
 }
@@ -77,7 +78,7 @@ fn head_accuracy<T: Task>(line: &PhaseRunner<'_, T>, stage: &Tap<'_>, hold_out: 
         recipe,
         index: 0,
         phase: &phase,
-        depth: line.pretrained.spec.stages.len(),
+        depth: line.network.stages().len(),
         relative_rate: &|_| 1.0,
         is_open: &|_| true,
         train: &Subset::new(stage, &hold_out.learned),
@@ -118,9 +119,10 @@ impl Source for Tap<'_> {
         self.taps.len()
     }
 
-    fn read(&self, examples: &[usize], epoch: usize) -> Result<Vec<f32>> {
+    fn read(&self, examples: &[usize], epoch: usize) -> Result<Rows> {
         let width = self.taps.layout().value_count();
-        let all = self.taps.read(examples, epoch)?;
-        Ok(all.chunks_exact(width).flat_map(|row| &row[self.begin..self.end]).copied().collect())
+        let all = self.taps.read(examples, epoch)?.values;
+        let values = all.chunks_exact(width).flat_map(|row| &row[self.begin..self.end]).copied().collect();
+        Ok(Rows::even(values, examples.len()))
     }
 }

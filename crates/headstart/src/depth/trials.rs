@@ -33,7 +33,8 @@ pub(super) fn choose<T: Task>(
     seconds: &mut Seconds,
     observer: &mut dyn Observer,
 ) -> Result<Choice> {
-    let PhaseRunner { task, recipe, pretrained, .. } = *line;
+    let PhaseRunner { task, recipe, network, .. } = *line;
+    let pretrained = network.pictures()?;
     let phase = &recipe.phases[index];
     let classes = task.classes(Part::Train);
     let examples = task.digests(Part::Train).len();
@@ -269,7 +270,8 @@ fn most_values<T: Task>(line: &PhaseRunner<'_, T>, examples: usize) -> usize {
 
 /// How many photos a second learn through the whole network here, from a few steps through the last two stages.
 fn passes_a_second<T: Task>(line: &PhaseRunner<'_, T>, share: f64) -> Result<f64> {
-    let PhaseRunner { recipe, options, pretrained, .. } = *line;
+    let PhaseRunner { recipe, options, network, .. } = *line;
+    let pretrained = network.pictures()?;
     let spec = StepSpec {
         backbone: pretrained.spec,
         variant: pretrained.variant,

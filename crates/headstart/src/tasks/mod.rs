@@ -1,16 +1,18 @@
 //! What is learned. One folder a task, each with the same names: mod · data · head · loss · metrics · decode.
 
+pub(crate) mod classes;
 pub mod image_classification;
+pub mod text_classification;
 
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use headstart_data::augmentation::Augmentation;
-use headstart_data::preprocess::Preprocess;
 
 use crate::error::{Error, Result};
 use crate::features::FeatureLayout;
 use crate::model::Head;
+use crate::network::Network;
 use crate::parameters::{ParameterSpec, Parameters};
 use crate::rate_finder::{RangeTest, RateCurve};
 use crate::recipe::{HeadRecipe, Recipe};
@@ -40,7 +42,7 @@ impl std::fmt::Debug for TaskSpec {
 }
 
 /// Every task that we have.
-pub const TASKS: &[&TaskSpec] = &[&image_classification::SPEC];
+pub const TASKS: &[&TaskSpec] = &[&image_classification::SPEC, &text_classification::SPEC];
 
 /// The task called `name`, or the one that recognizes the data.
 ///
@@ -60,6 +62,15 @@ pub fn find(name: Option<&str>, data: &Path) -> Result<&'static TaskSpec> {
             help: "name one with --task; `headstart list tasks` says what each expects".to_owned(),
         }),
     }
+}
+
+/// What the network of a task reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// Pictures.
+    Pictures,
+    /// Texts.
+    Text,
 }
 
 /// A subset of the examples.
@@ -94,14 +105,17 @@ pub trait Task: Sized + Sync {
     /// Registry name.
     const NAME: &'static str;
 
+    /// What its network reads.
+    const READS: Reads;
+
     /// The task's head.
     type Head: Head;
 
-    /// Opens, checks and splits the data set of a recipe.
+    /// Opens, checks and splits the data set of a recipe for a network.
     ///
     /// # Errors
     /// When the data set cannot be used at all; single bad examples are reported to the observer and left out.
-    fn open(recipe: &Recipe, options: &RunOptions, observer: &mut dyn Observer) -> Result<Self>;
+    fn open(recipe: &Recipe, network: &Network, options: &RunOptions, observer: &mut dyn Observer) -> Result<Self>;
 
     /// Class names in the order of the outputs.
     fn labels(&self) -> &[String];
@@ -128,11 +142,12 @@ pub trait Task: Sized + Sync {
     /// Number of examples that could not be read.
     fn skipped_count(&self) -> usize;
 
-    /// The preprocessed view of one example, `[H, W, 3]`.
+    /// What the network reads of one example: the preprocessed view of a picture, `[H, W, 3]`, or number and kind of each
+    /// token, `[T, 2]`.
     ///
     /// # Errors
     /// When the file changed or vanished since it was opened.
-    fn input(&self, part: Part, index: usize, preprocess: &Preprocess, view: View<'_>) -> Result<Vec<f32>>;
+    fn input(&self, part: Part, index: usize, network: &Network, view: View<'_>) -> Result<Vec<f32>>;
 
     /// Arrays of the head for features of this layout.
     fn head_parameters(&self, recipe: &HeadRecipe, layout: FeatureLayout) -> Vec<ParameterSpec>;

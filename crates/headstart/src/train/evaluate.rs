@@ -16,7 +16,7 @@ pub(crate) fn evaluate<H: Head>(model: &Model<H>, source: &dyn Source, depth: us
     let all: Vec<usize> = (0..source.len()).collect();
     let mut outputs = Vec::new();
     for examples in all.chunks(batch) {
-        let features = source.layout().tensor(source.read(examples, 0)?, examples.len(), &device);
+        let features = source.layout().tensor(source.read(examples, 0)?, &device);
         outputs.extend(values(model.forward(depth, features, NormStatistics::Fixed, None)));
     }
     Ok(outputs)

@@ -86,8 +86,7 @@ impl PhaseContext<'_> {
                 let examples = self.batch(&mut order, pass, batch);
                 rate = self.phase.learning_rate
                     * self.phase.schedule.factor(epoch * steps + step, self.phase.epochs * steps);
-                let features = self.train.read(examples, pass)?;
-                let features = self.train.layout().tensor(features, examples.len(), &device);
+                let features = self.train.layout().tensor(self.train.read(examples, pass)?, &device);
                 let counters = [self.index as u64, epoch as u64, step as u64];
                 let mut noise = Stream::new(self.recipe.seed, "dropout", &counters);
                 let outputs = model.forward(self.depth, features, self.phase.norm, Some(&mut noise));

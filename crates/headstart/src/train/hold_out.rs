@@ -2,7 +2,7 @@
 
 use super::Source;
 use crate::error::Result;
-use crate::features::FeatureLayout;
+use crate::features::{FeatureLayout, Rows};
 use crate::random::Stream;
 
 /// One part in this many is held out.
@@ -67,7 +67,7 @@ impl Source for Subset<'_> {
         self.examples.len()
     }
 
-    fn read(&self, examples: &[usize], epoch: usize) -> Result<Vec<f32>> {
+    fn read(&self, examples: &[usize], epoch: usize) -> Result<Rows> {
         let chosen: Vec<usize> = examples.iter().map(|&example| self.examples[example]).collect();
         self.whole.read(&chosen, epoch)
     }

@@ -10,7 +10,7 @@ pub(crate) mod optimizer;
 pub mod rate_finder;
 
 use crate::error::Result;
-use crate::features::FeatureLayout;
+use crate::features::{FeatureLayout, Rows};
 
 /// Where the features of a part of the data come from: the cache, or the decoder when nothing is frozen.
 pub(crate) trait Source: Sync {
@@ -21,5 +21,5 @@ pub(crate) trait Source: Sync {
     fn len(&self) -> usize;
 
     /// Channels-last values of some examples in the view that belongs to `epoch`, one after the other.
-    fn read(&self, examples: &[usize], epoch: usize) -> Result<Vec<f32>>;
+    fn read(&self, examples: &[usize], epoch: usize) -> Result<Rows>;
 }

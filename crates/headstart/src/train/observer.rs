@@ -60,8 +60,11 @@ pub enum Event {
         source: String,
         /// Number of values.
         parameters: usize,
-        /// Side of the input in pixels.
-        input_size: u32,
+        /// Side of the input in pixels, of a network of pictures.
+        input_size: Option<u32>,
+        /// Most tokens of a text, of a network of texts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_tokens: Option<usize>,
     },
     /// A phase begins.
     Phase {

@@ -128,7 +128,7 @@ impl PhaseContext<'_> {
             }
             let examples = &order[step * self.recipe.batch..((step + 1) * self.recipe.batch).min(order.len())];
             let rate = test.rate(number);
-            let features = self.train.layout().tensor(self.train.read(examples, epoch)?, examples.len(), &device);
+            let features = self.train.layout().tensor(self.train.read(examples, epoch)?, &device);
             let counters = [self.index as u64, epoch as u64, step as u64];
             let mut noise = Stream::new(self.recipe.seed, "dropout", &counters);
             let outputs = model.forward(self.depth, features, self.phase.norm, Some(&mut noise));

@@ -37,8 +37,7 @@ pub(crate) struct Input {
 }
 
 impl About {
-    pub(crate) fn of(manifest: &Manifest) -> Self {
-        let preprocess = &manifest.backbone.conventions.preprocess;
+    pub(crate) fn of(manifest: &Manifest, preprocess: &Preprocess) -> Self {
         let labels = &manifest.labels;
         let output = match (manifest.recipe.head.output, labels.as_slice()) {
             (Output::Softmax, _) => "the probability of each label".to_owned(),

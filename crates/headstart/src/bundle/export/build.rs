@@ -37,7 +37,9 @@ pub(crate) fn build(source: Source<'_>) -> Result<Graph> {
     let vector = match source.recipe.pool {
         recipe::Pool::Average => builder.graph.add("average_pool", Op::AveragePool, vec![at]),
         recipe::Pool::Flatten => builder.graph.add("flatten", Op::Flatten, vec![at]),
-        recipe::Pool::Logits => return Err(inconsistent("the head stands on no map of the backbone".to_owned())),
+        recipe::Pool::Logits | recipe::Pool::First | recipe::Pool::Last => {
+            return Err(inconsistent("the head stands on no map of the backbone".to_owned()));
+        }
     };
     let mut graph = builder.graph;
     let mut at = vector;

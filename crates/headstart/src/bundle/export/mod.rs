@@ -106,18 +106,27 @@ impl Bundle {
         }
         let (backbone, head) = self.arrays()?;
         let manifest = self.manifest();
+        let Some(conventions) = &manifest.backbone.conventions else {
+            let reason = "bundles that read texts are not exported yet".to_owned();
+            return Err(Error::Export { format: format.name, path: path.to_owned(), reason });
+        };
         let (spec, _) = backbones::find(&manifest.backbone.name)?;
         let (recipe, head) = whole_head(&manifest.recipe.head, &head, manifest.backbone.classifier, &backbone)?;
         let source = Source {
             spec,
             variant: spec.find_variant(&manifest.backbone.variant)?,
-            conventions: &manifest.backbone.conventions,
+            conventions,
             recipe: &recipe,
             backbone: &backbone,
             head: &head,
         };
         let name = self.path().file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let exported = Exported { name, graph: build::build(source)?, about: About::of(manifest), source };
+        let exported = Exported {
+            name,
+            graph: build::build(source)?,
+            about: About::of(manifest, &conventions.preprocess),
+            source,
+        };
         export(&exported, &self.predictor, format, path)
     }
 }

@@ -71,7 +71,8 @@ impl Example {
             backbone: BundledBackbone {
                 name: spec.name.to_owned(),
                 variant: variant.name.to_owned(),
-                conventions,
+                conventions: Some(conventions),
+                text: None,
                 source: "random".to_owned(),
                 pretrained_digest: String::new(),
                 licence: Some("MIT".to_owned()),
@@ -99,19 +100,19 @@ impl Example {
     }
 
     fn predictor(&self) -> Predictor {
-        Predictor::new(&self.manifest, &self.backbone, &self.head).unwrap()
+        Predictor::new(&self.manifest, &self.backbone, &self.head, None).unwrap()
     }
 
     fn exported(&self) -> Exported<'_> {
         let source = Source {
             spec: self.spec,
             variant: self.variant,
-            conventions: &self.manifest.backbone.conventions,
+            conventions: self.manifest.backbone.conventions.as_ref().unwrap(),
             recipe: &self.manifest.recipe.head,
             backbone: &self.backbone,
             head: &self.head,
         };
-        let about = About::of(&self.manifest);
+        let about = About::of(&self.manifest, &self.manifest.backbone.conventions.as_ref().unwrap().preprocess);
         Exported { name: "test".to_owned(), graph: build::build(source).unwrap(), about, source }
     }
 
@@ -215,7 +216,7 @@ fn a_scale_that_a_family_has_no_array_for_is_kept_in_the_convolution() {
     let path = folder.path().join("out.safetensors");
     example.write(&safetensors::FORMAT, &path).unwrap();
     let pretrained = crate::load::load(&path, None).unwrap();
-    assert_eq!(pretrained.conventions, example.manifest.backbone.conventions);
+    assert_eq!(Some(pretrained.conventions), example.manifest.backbone.conventions);
     assert!(pretrained.parameters.find("stem1.conv1a.norm.gamma").unwrap().values.iter().all(|scale| *scale == 1.0));
     assert_eq!(pretrained.licence.as_deref(), Some("MIT"));
 }
@@ -223,7 +224,7 @@ fn a_scale_that_a_family_has_no_array_for_is_kept_in_the_convolution() {
 #[test]
 fn preprocessing_without_a_name_is_refused_where_only_a_name_can_be_written() {
     let mut example = one();
-    let preprocess = &mut example.manifest.backbone.conventions.preprocess;
+    let preprocess = &mut example.manifest.backbone.conventions.as_mut().unwrap().preprocess;
     *preprocess = Preprocess { mean: [0.1, 0.2, 0.3], ..preprocess.clone() };
     let folder = tempfile::tempdir().unwrap();
     let error = example.write(&safetensors::FORMAT, &folder.path().join("a")).unwrap_err();

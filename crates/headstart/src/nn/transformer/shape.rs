@@ -57,6 +57,20 @@ impl TransformerShape {
         format!("layer{index}")
     }
 
+    /// The units of freezing: the embeddings, then each layer.
+    pub(crate) fn stages(&self) -> Vec<String> {
+        std::iter::once("embeddings".to_owned()).chain((0..self.layers).map(Self::layer_name)).collect()
+    }
+
+    /// Index of the stage that owns the parameter called `name`.
+    pub(crate) fn stage_of(&self, name: &str) -> Option<usize> {
+        let first = name.split('.').next()?;
+        match first.strip_prefix("layer") {
+            Some(index) => index.parse().ok().filter(|index| *index < self.layers).map(|index: usize| index + 1),
+            None => (first == "embeddings").then_some(0),
+        }
+    }
+
     /// The kernel's view of a layer.
     pub(crate) fn layer(&self) -> TransformerSpec {
         TransformerSpec {

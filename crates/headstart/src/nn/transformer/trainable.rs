@@ -10,7 +10,7 @@ use super::adapter::LoraRecipe;
 use super::layer::{Layer, LayerNorm, drop};
 use super::shape::TransformerShape;
 use crate::error::Result;
-use crate::features::Tokens;
+use crate::features::{Features, Tokens};
 use crate::nn::named::read;
 use crate::parameters::Parameters;
 use crate::random::Stream;
@@ -119,6 +119,17 @@ impl Transformer {
             });
             layer.forward(sequences, states, dropout)
         })
+    }
+
+    /// States after all stages, from tokens (`stage` 0) or from the states after `stage` stages, of which the embeddings are
+    /// the first.
+    pub(crate) fn resume_from(&self, stage: usize, features: Features, mut noise: Option<&mut Stream>) -> Features {
+        let (states, sequences) = match features {
+            Features::Tokens(tokens) => (self.embed(&tokens, noise.as_deref_mut()), tokens.sequences),
+            Features::Sequence(states, sequences) => (states, sequences),
+            Features::Vector(_) | Features::Map(_) => unreachable!("a transformer reads tokens, or states of them"),
+        };
+        Features::Sequence(self.run_layers(stage.saturating_sub(1), states, &sequences, noise), sequences)
     }
 
     fn changed(

@@ -1,10 +1,10 @@
 //! Pool or flatten → dense layers with ReLU and dropout → one dense output layer.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData, activation};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
 use crate::error::Result;
-use crate::features::{FeatureLayout, Features};
+use crate::features::{FeatureLayout, Features, Sequences};
 use crate::model::Head;
 use crate::nn::Dense;
 use crate::parameters::{ParameterSpec, Parameters};
@@ -25,6 +25,7 @@ impl ClassificationHead {
     pub(crate) fn parameters(recipe: &HeadRecipe, layout: FeatureLayout, classes: usize) -> Vec<ParameterSpec> {
         let mut width = match (layout, recipe.pool) {
             (FeatureLayout::Map { channels, .. }, Pool::Average) => channels,
+            (FeatureLayout::Sequence { width }, _) => width,
             (layout, _) => layout.value_count(),
         };
         let mut parameters = Vec::new();
@@ -64,13 +65,36 @@ impl ClassificationHead {
                 let [batch, channels, height, width] = map.dims();
                 map.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels]) // [B, C]
             }
-            (Features::Map(_), Pool::Logits) => {
-                unreachable!("the recipe's check lets no stage below the published classifier learn")
+            (Features::Map(_), Pool::Logits | Pool::First | Pool::Last) => {
+                unreachable!(
+                    "checked before: no stage below a published classifier learns, and tokens alone have an order"
+                )
             }
+            (Features::Sequence(states, sequences), pool) => condense_sequences(states, &sequences, pool),
+            (Features::Tokens(_), _) => unreachable!("a head stands behind a network"),
             (Features::Map(map), Pool::Flatten) => {
                 let [batch, channels, height, width] = map.dims();
                 map.permute([0, 2, 3, 1]).reshape([batch, height * width * channels]) // [B, H·W·C]
             }
+        }
+    }
+}
+
+/// `[tokens, width]` → `[B, width]`: the first or last state of each sequence, or its mean.
+fn condense_sequences(states: Tensor<2>, sequences: &Sequences, pool: Pool) -> Tensor<2> {
+    let device = states.device();
+    let rows: Vec<std::ops::Range<usize>> = sequences.ranges().collect();
+    let pick = |chosen: Vec<i64>| Tensor::<1, Int>::from_data(TensorData::new(chosen, [rows.len()]), &device);
+    match pool {
+        Pool::First => states.select(0, pick(rows.iter().map(|rows| rows.start as i64).collect())),
+        Pool::Last => states.select(0, pick(rows.iter().map(|rows| rows.end as i64 - 1).collect())),
+        Pool::Average | Pool::Flatten | Pool::Logits => {
+            let tokens = sequences.token_count();
+            let mut shares = vec![0.0f32; rows.len() * tokens];
+            for (example, rows) in rows.iter().enumerate() {
+                shares[example * tokens..][rows.clone()].fill(1.0 / rows.len() as f32);
+            }
+            Tensor::<2>::from_data(TensorData::new(shares, [rows.len(), tokens]), &device).matmul(states)
         }
     }
 }
@@ -105,6 +129,7 @@ fn dropout(input: Tensor<2>, rate: f32, noise: &mut Stream) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::Rows;
 
     #[test]
     fn dropout_keeps_the_mean_and_drops_the_stated_part() {
@@ -125,8 +150,8 @@ mod tests {
         let device = Device::default();
         let head = ClassificationHead::load(&recipe, &Parameters::initialize(&specs, 0), &device).unwrap();
         let map = vec![1.0, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0]; // [1, 2, 2, 2], channels last
-        let from_map = head.forward(layout.tensor(map, 1, &device), None);
-        let vector = FeatureLayout::Vector { width: 2 }.tensor(vec![2.5, 25.0], 1, &device);
+        let from_map = head.forward(layout.tensor(Rows::even(map, 1), &device), None);
+        let vector = FeatureLayout::Vector { width: 2 }.tensor(Rows::even(vec![2.5, 25.0], 1), &device);
         let from_vector = head.forward(vector, None);
         let (a, b) = (crate::nn::named::values(from_map), crate::nn::named::values(from_vector));
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5), "{a:?} {b:?}");

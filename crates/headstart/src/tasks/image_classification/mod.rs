@@ -5,22 +5,23 @@ pub mod metrics;
 
 mod data;
 mod head;
-mod loss;
+pub(crate) mod loss;
 
 use burn::tensor::{Device, Tensor};
 use headstart_data::layouts;
-use headstart_data::preprocess::Preprocess;
 
 pub use data::ImageExamples;
 pub use head::ClassificationHead;
 pub(crate) use loss::binary_cross_entropy;
 
-use super::{Part, Score, Task, TaskSpec, View};
+use super::classes::{Truth, check_output};
+use super::{Part, Reads, Score, Task, TaskSpec, View};
 use crate::error::Result;
 use crate::features::FeatureLayout;
+use crate::network::Network;
 use crate::parameters::{ParameterSpec, Parameters};
 use crate::rate_finder::find_rates_task;
-use crate::recipe::{ClassWeights, HeadRecipe, Output, Recipe};
+use crate::recipe::{ClassWeights, HeadRecipe, Recipe};
 use crate::run::{self, RunOptions};
 use crate::train::observer::Observer;
 
@@ -42,19 +43,21 @@ pub struct ImageClassification {
     class_weights: Vec<f32>,
 }
 
+impl ImageClassification {
+    fn truth<'a>(&'a self, recipe: &'a Recipe, part: Part) -> Truth<'a> {
+        Truth { recipe, labels: self.examples.labels(part), classes: self.examples.classes().len() }
+    }
+}
+
 impl Task for ImageClassification {
     const NAME: &'static str = "image_classification";
+    const READS: Reads = Reads::Pictures;
 
     type Head = ClassificationHead;
 
-    fn open(recipe: &Recipe, options: &RunOptions, observer: &mut dyn Observer) -> Result<Self> {
+    fn open(recipe: &Recipe, _network: &Network, options: &RunOptions, observer: &mut dyn Observer) -> Result<Self> {
         let examples = ImageExamples::open(recipe, options, observer)?;
-        if recipe.head.output == Output::Sigmoid && examples.classes().len() != 2 {
-            return Err(crate::Error::Recipe {
-                reason: format!("one sigmoid unit tells two classes apart, the data has {}", examples.classes().len()),
-                help: "leave --output softmax".to_owned(),
-            });
-        }
+        check_output(recipe, examples.classes().len())?;
         let class_weights =
             loss::class_weights(recipe.class_weights, examples.labels(Part::Train), examples.classes().len());
         Ok(Self { examples, class_rule: recipe.class_weights, class_weights })
@@ -83,8 +86,8 @@ impl Task for ImageClassification {
         self.examples.skipped_count()
     }
 
-    fn input(&self, part: Part, index: usize, preprocess: &Preprocess, view: View<'_>) -> Result<Vec<f32>> {
-        self.examples.input(part, index, preprocess, view)
+    fn input(&self, part: Part, index: usize, network: &Network, view: View<'_>) -> Result<Vec<f32>> {
+        self.examples.input(part, index, &network.pictures()?.conventions.preprocess, view)
     }
 
     fn head_parameters(&self, recipe: &HeadRecipe, layout: FeatureLayout) -> Vec<ParameterSpec> {
@@ -96,42 +99,15 @@ impl Task for ImageClassification {
     }
 
     fn loss(&self, recipe: &Recipe, outputs: Tensor<2>, examples: &[usize]) -> Tensor<1> {
-        let labels = self.examples.labels(Part::Train);
-        let labels: Vec<usize> = examples.iter().map(|&example| labels[example]).collect();
-        match recipe.head.output {
-            Output::Softmax => loss::cross_entropy(outputs, &labels, &self.class_weights, recipe.label_smoothing),
-            Output::Sigmoid => {
-                loss::binary_cross_entropy(outputs, &labels, &self.class_weights, recipe.label_smoothing)
-            }
-        }
+        self.truth(recipe, Part::Train).loss(outputs, examples, &self.class_weights)
     }
 
     fn score(&self, recipe: &Recipe, part: Part, examples: &[usize], outputs: &[f32]) -> Score {
-        let labels = self.examples.labels(part);
-        let classes = self.labels().len();
-        let mut score = Score::EMPTY;
-        for (row, &example) in outputs.chunks_exact(outputs.len() / examples.len().max(1)).zip(examples) {
-            let probabilities = decode::probabilities(row, recipe.head.output);
-            let label = labels[example];
-            score.add(Score {
-                loss_sum: -f64::from(probabilities[label].max(f32::MIN_POSITIVE)).ln(),
-                correct: usize::from(decode::best(&probabilities) == label),
-                count: 1,
-            });
-            debug_assert_eq!(probabilities.len(), classes);
-        }
-        score
+        self.truth(recipe, part).score(examples, outputs)
     }
 
     fn metrics(&self, recipe: &Recipe, part: Part, outputs: &[f32]) -> metrics::ClassificationMetrics {
-        let labels = self.examples.labels(part);
-        let classes = self.labels().len();
-        let probabilities: Vec<f32> = outputs
-            .chunks_exact(outputs.len() / labels.len().max(1))
-            .flat_map(|row| decode::probabilities(row, recipe.head.output))
-            .collect();
-        let metrics = metrics::ClassificationMetrics::from_probabilities(&probabilities, labels, classes)
-            .expect("finite probabilities, one row a label: diverged training stops earlier");
+        let metrics = self.truth(recipe, part).metrics(outputs);
         if recipe.head.original { metrics.of_seen_classes() } else { metrics }
     }
 }

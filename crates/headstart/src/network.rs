@@ -1,0 +1,254 @@
+//! The pretrained network of a run, whatever it reads: what the straight line asks of pictures and tokens alike.
+
+use burn::tensor::Device;
+use serde::Serialize;
+
+use crate::backbones::{Backbone, Conventions};
+use crate::error::{Error, Result};
+use crate::features::{FeatureLayout, Tokens};
+use crate::load::{Pretrained, PretrainedText};
+use crate::model::{self, FrozenBackbone};
+use crate::nn::{FrozenTransformer, Transformer, TransformerShape};
+use crate::parameters::Parameters;
+use crate::recipe::{Arithmetic, Freeze, Pool};
+
+/// A pretrained network.
+#[derive(Debug, Clone)]
+pub enum Network {
+    /// It reads pictures.
+    Pictures(Box<Pretrained>),
+    /// It reads tokens.
+    Text(Box<PretrainedText>),
+}
+
+/// What of a network beside its weights decides its features; a part of the key of the cache.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Reading<'a> {
+    /// Pictures.
+    Pictures(&'a Conventions),
+    /// Texts; which tokens they are is told by the digests of the examples.
+    Text(&'a TransformerShape),
+}
+
+impl Network {
+    /// Arrays under our names.
+    pub fn parameters(&self) -> &Parameters {
+        match self {
+            Self::Pictures(pretrained) => &pretrained.parameters,
+            Self::Text(text) => &text.transformer.parameters,
+        }
+    }
+
+    /// Architecture.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pictures(pretrained) => pretrained.spec.name,
+            Self::Text(text) => text.transformer.spec.name,
+        }
+    }
+
+    /// Its size: the name of a published one, or layers × width.
+    pub fn variant(&self) -> String {
+        match self {
+            Self::Pictures(pretrained) => pretrained.variant.name.to_owned(),
+            Self::Text(text) => format!("{}x{}", text.transformer.shape.layers, text.transformer.shape.width),
+        }
+    }
+
+    /// Where the weights come from.
+    pub fn source(&self) -> &str {
+        match self {
+            Self::Pictures(pretrained) => &pretrained.source,
+            Self::Text(text) => &text.transformer.source,
+        }
+    }
+
+    /// Arrays of the file that were not needed.
+    pub(crate) fn unused(&self) -> &[String] {
+        match self {
+            Self::Pictures(pretrained) => &pretrained.unused,
+            Self::Text(text) => &text.transformer.unused,
+        }
+    }
+
+    /// BLAKE3 of the arrays and of what else decides what they make of an example.
+    pub fn digest(&self) -> String {
+        match self {
+            Self::Pictures(pretrained) => pretrained.digest(),
+            Self::Text(text) => text.transformer.parameters.digest(),
+        }
+    }
+
+    /// The units of freezing, from the input on.
+    pub fn stages(&self) -> Vec<String> {
+        match self {
+            Self::Pictures(pretrained) => pretrained.spec.stages.iter().map(|stage| stage.name.to_owned()).collect(),
+            Self::Text(text) => text.transformer.shape.stages(),
+        }
+    }
+
+    /// Index of the stage that owns the parameter called `name`.
+    pub(crate) fn stage_of(&self, name: &str) -> Option<usize> {
+        match self {
+            Self::Pictures(pretrained) => pretrained.spec.stage_of(name),
+            Self::Text(text) => text.transformer.shape.stage_of(name),
+        }
+    }
+
+    /// How many stages are frozen.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] for a stage that the network does not have.
+    pub(crate) fn frozen_depth(&self, freeze: &Freeze) -> Result<usize> {
+        model::depth_of(freeze, &self.stages())
+    }
+
+    /// The frozen form.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] when the input is too small for the strides, or the processor lacks the instructions.
+    pub(crate) fn frozen(&self, parameters: &Parameters, arithmetic: Arithmetic) -> Result<FrozenNetwork> {
+        Ok(match self {
+            Self::Pictures(pretrained) => {
+                FrozenNetwork::Pictures(FrozenBackbone::with_arithmetic(pretrained, parameters, arithmetic)?)
+            }
+            Self::Text(text) => {
+                FrozenNetwork::Text(FrozenTransformer::new(text.transformer.shape, parameters.clone())?)
+            }
+        })
+    }
+
+    /// The trainable form.
+    pub(crate) fn trainable(&self, parameters: &Parameters, device: &Device) -> Result<Backbone> {
+        match self {
+            Self::Pictures(pretrained) => model::trainable(pretrained, parameters, device),
+            Self::Text(text) => {
+                Ok(Backbone::Transformer(Transformer::load(text.transformer.shape, parameters, None, device)?))
+            }
+        }
+    }
+
+    /// What else decides features.
+    pub(crate) fn reading(&self) -> Reading<'_> {
+        match self {
+            Self::Pictures(pretrained) => Reading::Pictures(&pretrained.conventions),
+            Self::Text(text) => Reading::Text(&text.transformer.shape),
+        }
+    }
+
+    /// The network as one of pictures.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] where it reads texts.
+    pub fn pictures(&self) -> Result<&Pretrained> {
+        match self {
+            Self::Pictures(pretrained) => Ok(pretrained),
+            Self::Text(text) => Err(Error::Recipe {
+                reason: format!("`{}` reads texts, and pictures were expected", text.transformer.source),
+                help: "give weights of a network of pictures, or leave --weights out".to_owned(),
+            }),
+        }
+    }
+
+    /// The network as one of texts.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] where it reads pictures.
+    pub fn text(&self) -> Result<&PretrainedText> {
+        match self {
+            Self::Text(text) => Ok(text),
+            Self::Pictures(pretrained) => Err(Error::Recipe {
+                reason: format!("`{}` reads pictures, and texts were expected", pretrained.source),
+                help: "give the folder of a BERT or GPT-2 with --weights FOLDER".to_owned(),
+            }),
+        }
+    }
+}
+
+/// The frozen form of a network.
+#[derive(Debug)]
+pub(crate) enum FrozenNetwork {
+    /// Of pictures.
+    Pictures(FrozenBackbone),
+    /// Of tokens.
+    Text(FrozenTransformer),
+}
+
+impl FrozenNetwork {
+    /// Number of stages.
+    pub(crate) fn stage_count(&self) -> usize {
+        match self {
+            Self::Pictures(frozen) => frozen.stage_count(),
+            Self::Text(frozen) => frozen.shape().layers + 1,
+        }
+    }
+
+    /// Layout after `depth` stages, condensed by `pool` if those are all; of the input for depth 0.
+    pub(crate) fn layout(&self, depth: usize, pool: Pool) -> FeatureLayout {
+        match self {
+            Self::Pictures(frozen) if depth == 0 => {
+                let input = frozen.input();
+                FeatureLayout::Map { channels: input.channels, height: input.height, width: input.width }
+            }
+            Self::Pictures(frozen) => frozen.layout(depth, pool),
+            Self::Text(_) if depth == 0 => FeatureLayout::Tokens,
+            Self::Text(frozen) if depth == self.stage_count() => FeatureLayout::Vector { width: frozen.shape().width },
+            Self::Text(frozen) => FeatureLayout::Sequence { width: frozen.shape().width },
+        }
+    }
+
+    /// One example through the first `depth` stages, condensed by `pool` if those are all.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] when the input is not one of this network.
+    pub(crate) fn forward(&self, input: &[f32], depth: usize, pool: Pool, threads: usize) -> Result<Vec<f32>> {
+        let frozen = match self {
+            Self::Pictures(frozen) => return frozen.forward(input, 1, depth, pool, threads),
+            Self::Text(_) if depth == 0 => return Ok(input.to_vec()),
+            Self::Text(frozen) => frozen,
+        };
+        let tokens = Tokens::of_values(input);
+        let states = frozen.run_layers(0..depth - 1, frozen.embed(&tokens)?, &tokens.sequences)?;
+        if depth < self.stage_count() {
+            return Ok(states);
+        }
+        let width = frozen.shape().width;
+        Ok(match pool {
+            Pool::First => states[..width].to_vec(),
+            Pool::Last => states[states.len() - width..].to_vec(),
+            Pool::Average | Pool::Flatten | Pool::Logits => average(&states, width),
+        })
+    }
+
+    /// The frozen form as one of pictures.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] where it reads texts.
+    pub(crate) fn pictures(&self) -> Result<&FrozenBackbone> {
+        match self {
+            Self::Pictures(frozen) => Ok(frozen),
+            Self::Text(_) => Err(Error::Recipe {
+                reason: "the depth is chosen by itself for pictures only".to_owned(),
+                help: "leave out --freeze auto; --freeze layer3 or --fine-tune 3 open the last layers".to_owned(),
+            }),
+        }
+    }
+
+    pub(crate) fn arithmetic(&self) -> Arithmetic {
+        match self {
+            Self::Pictures(frozen) => frozen.arithmetic(),
+            Self::Text(_) => Arithmetic::F32,
+        }
+    }
+}
+
+/// Mean over the rows of `[tokens, width]`.
+fn average(states: &[f32], width: usize) -> Vec<f32> {
+    let mut sums = vec![0.0f64; width];
+    for state in states.chunks_exact(width) {
+        sums.iter_mut().zip(state).for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+    let count = (states.len() / width).max(1) as f64;
+    sums.iter().map(|sum| (sum / count) as f32).collect()
+}
