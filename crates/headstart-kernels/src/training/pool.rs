@@ -6,7 +6,8 @@ use std::sync::Mutex;
 /// Shortest buffer that is kept, in floats.
 const SHORTEST: usize = 1 << 14;
 
-/// Buffers by length. Steps of one shape find again what the last step gave back.
+/// Buffers by capacity. Steps of one shape find again what the last step gave back; steps of many shapes, as texts of many
+/// lengths make them, take what is up to half as long again, or the pool would keep a buffer of every length ever seen.
 #[derive(Debug, Default)]
 pub struct BufferPool {
     idle: Mutex<BTreeMap<usize, Vec<Vec<f32>>>>,
@@ -24,7 +25,14 @@ impl BufferPool {
             Ok(idle) => idle,
             Err(poisoned) => poisoned.into_inner(),
         };
-        idle.get_mut(&length).and_then(Vec::pop).unwrap_or_else(|| vec![0.0; length])
+        let fitting = idle.range_mut(length..=length + length / 2).find_map(|(_, buffers)| buffers.pop());
+        match fitting {
+            Some(mut buffer) => {
+                buffer.resize(length, 0.0);
+                buffer
+            }
+            None => vec![0.0; length],
+        }
     }
 
     /// Takes a buffer back.
@@ -32,7 +40,7 @@ impl BufferPool {
         if buffer.len() >= SHORTEST
             && let Ok(mut idle) = self.idle.lock()
         {
-            idle.entry(buffer.len()).or_default().push(buffer);
+            idle.entry(buffer.capacity()).or_default().push(buffer);
         }
     }
 
@@ -49,12 +57,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_comes_back_for_its_length_alone() {
+    fn a_buffer_comes_back_for_lengths_that_it_holds_without_much_waste() {
         let pool = BufferPool::new();
         pool.give(vec![1.0; SHORTEST]);
         assert_eq!(pool.take(SHORTEST + 1)[0], 0.0);
         assert_eq!(pool.take(SHORTEST)[0], 1.0);
         assert_eq!(pool.take(SHORTEST)[0], 0.0);
+        pool.give(vec![1.0; 2 * SHORTEST]);
+        assert_eq!(pool.take(SHORTEST)[0], 0.0);
+        let shorter = pool.take(2 * SHORTEST - 5);
+        assert_eq!((shorter.len(), shorter[0]), (2 * SHORTEST - 5, 1.0));
+        pool.give(shorter);
+        assert_eq!(pool.take(2 * SHORTEST).len(), 2 * SHORTEST);
         pool.give(vec![1.0; 3]);
         assert_eq!(pool.take(3), [0.0; 3]);
         pool.give(vec![1.0; SHORTEST]);
