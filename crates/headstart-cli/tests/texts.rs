@@ -1,73 +1,34 @@
 //! Whole commands on texts, with a tiny BERT that Hugging Face transformers wrote.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
+mod desk;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::Value;
-use tempfile::TempDir;
+
+use desk::Desk;
 
 const GOOD: [&str; 5] = ["good", "fine", "great", "lovely", "nice"];
 const BAD: [&str; 5] = ["bad", "poor", "dull", "awful", "sad"];
 const FILLING: [&str; 12] = ["the", "a", "film", "was", "is", "it", "very", "and", "plot", "cast", "song", "story"];
 
-/// A folder with a published transformer in `bert/`, a cache of its own and room for bundles.
-struct Desk {
-    folder: TempDir,
-}
-
-impl Desk {
-    fn new() -> Self {
-        let desk = Self { folder: tempfile::tempdir().unwrap() };
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/parity/transformers/bert");
-        std::fs::create_dir(desk.path("bert")).unwrap();
-        for name in ["config.json", "model.safetensors"] {
-            std::fs::copy(fixture.join(name), desk.path("bert").join(name)).unwrap();
-        }
-        let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ",", ".", "!", "##s"];
-        let vocabulary: Vec<&str> = special.into_iter().chain(GOOD).chain(BAD).chain(FILLING).collect();
-        std::fs::write(desk.path("bert/vocab.txt"), vocabulary.join("\n") + "\n").unwrap();
-        desk
+/// A desk with a published transformer of `architecture` in the folder of that name.
+fn desk_with(architecture: &str) -> Desk {
+    let desk = Desk::empty();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/parity/transformers").join(architecture);
+    std::fs::create_dir(desk.path(architecture)).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(fixture.join(name), desk.path(architecture).join(name)).unwrap();
     }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_headstart"));
-        command
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env("HEADSTART_CACHE", self.path("cache"))
-            .env("HF_HUB_OFFLINE", "1")
-            .env("NO_COLOR", "1")
-            .env("COLUMNS", "160");
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).stdin(Stdio::null()).output().unwrap()
-    }
-
-    fn succeed(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}\n{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn fail(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}\n{}", String::from_utf8_lossy(&output.stdout));
-        String::from_utf8(output.stderr).unwrap()
-    }
-
-    fn events(&self, arguments: &[&str]) -> Vec<Value> {
-        self.succeed(arguments).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
+    let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ",", ".", "!", "##s"];
+    let vocabulary: Vec<&str> = special.into_iter().chain(GOOD).chain(BAD).chain(FILLING).collect();
+    std::fs::write(desk.path(architecture).join("vocab.txt"), vocabulary.join("\n") + "\n").unwrap();
+    desk
 }
 
 /// Sentence `number`, no two alike, and whether it praises.
@@ -93,7 +54,7 @@ fn of<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
 
 #[test]
 fn a_table_with_broken_rows_is_learned_from_and_every_broken_line_is_named() {
-    let desk = Desk::new();
+    let desk = desk_with("bert");
     let mut lines: Vec<String> = table(10_000).lines().map(str::to_owned).collect();
     let mut broken = BTreeSet::new();
     for (kind, line) in (50..lines.len()).step_by(100).enumerate() {
@@ -157,7 +118,7 @@ fn a_table_with_broken_rows_is_learned_from_and_every_broken_line_is_named() {
 
 #[test]
 fn any_cut_gives_the_same_bytes_with_any_number_of_threads_and_learns() {
-    let desk = Desk::new();
+    let desk = desk_with("bert");
     std::fs::write(desk.path("reviews.csv"), table(300)).unwrap();
     for freeze in ["none", "embeddings", "layer1"] {
         let train = |out: &str, threads: &str| {
@@ -204,7 +165,7 @@ fn any_cut_gives_the_same_bytes_with_any_number_of_threads_and_learns() {
 
 #[test]
 fn texts_that_are_cut_and_files_of_the_other_kind_are_told() {
-    let desk = Desk::new();
+    let desk = desk_with("bert");
     std::fs::write(desk.path("reviews.csv"), table(60)).unwrap();
     let train = ["train", "reviews.csv", "--weights", "bert", "--epochs", "1"];
     let output = desk.run(&[&train[..], &["--max-tokens", "5"]].concat());
@@ -217,16 +178,41 @@ fn texts_that_are_cut_and_files_of_the_other_kind_are_told() {
         let flat = message.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
         assert!(flat.contains(part), "{arguments:?}: {flat}");
     };
-    refused(&["train", "reviews.csv"], "needs a pretrained transformer".replace("needs", "need").as_str());
+    refused(&["train", "reviews.csv"], "need a pretrained transformer");
     refused(&[&train[..], &["--max-tokens", "17"]].concat(), "16 positions");
     refused(&[&train[..], &["--freeze", "auto"]].concat(), "for pictures only");
     refused(&[&train[..], &["--views", "4"]].concat(), "views are of pictures");
     refused(&[&train[..], &["--head", "flatten+linear"]].concat(), "the first or the last token");
     refused(&[&train[..], &["--freeze", "layer9"]].concat(), "no stage called `layer9`");
     refused(&["export", "reviews.csv.headstart", "--format", "onnx"], "not exported yet");
-    std::fs::write(desk.path("photo.png"), b"no photo").unwrap();
     std::fs::write(desk.path("one.csv"), "text,label\na film,x\na song,x\nthe plot,x\n").unwrap();
     refused(&["train", "one.csv", "--weights", "bert"], "class");
     std::fs::remove_file(desk.path("bert/vocab.txt")).unwrap();
     refused(&train, "no tokenizer");
+}
+
+#[test]
+fn a_gpt2_learns_from_its_last_token() {
+    let desk = desk_with("gpt2");
+    std::fs::write(desk.path("reviews.csv"), table(300)).unwrap();
+    let events = desk.events(&[
+        "train",
+        "reviews.csv",
+        "--weights",
+        "gpt2",
+        "--head",
+        "last+linear",
+        "--epochs",
+        "2",
+        "--fine-tune",
+        "12",
+        "--lr",
+        "0.01",
+        "--json",
+    ]);
+    let report = of(&events, "report")[0];
+    assert_eq!(report["backbone"].as_str().unwrap().split(':').next(), Some("gpt2"));
+    assert!(report["metrics"]["accuracy"].as_f64().unwrap() > 0.8, "{}", report["metrics"]["accuracy"]);
+    let line = desk.succeed(&["predict", "reviews.csv.headstart", "the film awful, a plot!", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["label"], "blame");
 }

@@ -1,72 +1,16 @@
 //! Whole commands on small pictures, as a user runs them.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+mod desk;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use headstart::data::synthetic::leaves::{Species, leaf, write_data_set};
+use headstart::data::synthetic::leaves::{Species, leaf};
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// A folder with a data set, a cache of its own and room for bundles.
-struct Desk {
-    folder: TempDir,
-}
-
-impl Desk {
-    /// `per_class` pictures of each of six species in `leaves/`.
-    fn new(per_class: usize) -> Self {
-        let desk = Self { folder: tempfile::tempdir().unwrap() };
-        write_data_set(&desk.path("leaves"), per_class, 48, 3).unwrap();
-        desk
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_headstart"));
-        command
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env("HEADSTART_CACHE", self.path("cache"))
-            .env("HF_HOME", self.path("hugging_face"))
-            .env("HF_HUB_OFFLINE", "1")
-            .env("NO_COLOR", "1")
-            .env("COLUMNS", "100");
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).stdin(Stdio::null()).output().unwrap()
-    }
-
-    fn succeed(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}\n{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn fail(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}\n{}", String::from_utf8_lossy(&output.stdout));
-        String::from_utf8(output.stderr).unwrap()
-    }
-
-    fn events(&self, arguments: &[&str]) -> Vec<Value> {
-        self.succeed(arguments).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    fn bytes(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.path(name)).unwrap()
-    }
-
-    fn clear_cache(&self) {
-        let _ = std::fs::remove_dir_all(self.path("cache"));
-    }
-}
+use desk::Desk;
 
 fn of<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
     events.iter().filter(|event| event["event"] == name).collect()
@@ -74,7 +18,7 @@ fn of<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
 
 #[test]
 fn a_folder_becomes_a_bundle_that_predicts_evaluates_and_explains_itself() {
-    let desk = Desk::new(12);
+    let desk = Desk::with_leaves(12);
     let events = desk.events(&["train", "leaves", "--epochs", "12", "--json"]);
     let report = events.last().unwrap();
     assert_eq!(report["event"], "report");
@@ -112,7 +56,7 @@ fn a_folder_becomes_a_bundle_that_predicts_evaluates_and_explains_itself() {
 
 #[test]
 fn the_same_recipe_gives_the_same_bytes_with_any_number_of_threads_and_a_second_run_extracts_nothing() {
-    let desk = Desk::new(8);
+    let desk = Desk::with_leaves(8);
     let common = ["--epochs", "2", "--views", "2", "--fine-tune", "1", "--seed", "5"];
     let train = |out: &str, threads: &str| {
         desk.events(&[&["train", "leaves", "--json", "--out", out, "--threads", threads], &common[..]].concat())
@@ -133,7 +77,7 @@ fn the_same_recipe_gives_the_same_bytes_with_any_number_of_threads_and_a_second_
 
 #[test]
 fn a_recipe_that_was_printed_gives_the_bytes_of_the_options_it_came_from() {
-    let desk = Desk::new(6);
+    let desk = Desk::with_leaves(6);
     let options = [
         "leaves",
         "--epochs",
@@ -155,7 +99,7 @@ fn a_recipe_that_was_printed_gives_the_bytes_of_the_options_it_came_from() {
 
 #[test]
 fn a_killed_run_resumes_to_the_bytes_of_an_uninterrupted_one() {
-    let desk = Desk::new(10);
+    let desk = Desk::with_leaves(10);
     let options = [
         "train",
         "leaves",
@@ -194,7 +138,7 @@ fn a_killed_run_resumes_to_the_bytes_of_an_uninterrupted_one() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_the_state_says_how_to_go_on_and_resuming_gives_the_same_bytes() {
-    let desk = Desk::new(10);
+    let desk = Desk::with_leaves(10);
     let options = ["train", "leaves", "--epochs", "2000", "--batch", "4", "--keep-last", "--head", "linear", "--out"];
     let mut child = desk.command(&[&options[..], &["stopped"]].concat()).stderr(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -214,7 +158,7 @@ fn ctrl_c_saves_the_state_says_how_to_go_on_and_resuming_gives_the_same_bytes() 
 
 #[test]
 fn resuming_another_run_is_refused() {
-    let desk = Desk::new(8);
+    let desk = Desk::with_leaves(8);
     let mut child = desk
         .command(&["train", "leaves", "--epochs", "5000", "--keep-last", "--out", "a"])
         .stderr(Stdio::null())
@@ -232,7 +176,7 @@ fn resuming_another_run_is_refused() {
 
 #[test]
 fn fine_tuning_ends_no_lower_than_the_frozen_result() {
-    let desk = Desk::new(10);
+    let desk = Desk::with_leaves(10);
     let accuracy = |events: Vec<Value>| events.last().unwrap()["metrics"]["accuracy"].as_f64().unwrap();
     let frozen = accuracy(desk.events(&["train", "leaves", "--epochs", "6", "--json"]));
     let events = desk.events(&["train", "leaves", "--epochs", "6", "--fine-tune", "3", "--json"]);
@@ -244,7 +188,7 @@ fn fine_tuning_ends_no_lower_than_the_frozen_result() {
 
 #[test]
 fn shards_of_a_job_array_leave_nothing_to_extract() {
-    let desk = Desk::new(30);
+    let desk = Desk::with_leaves(30);
     let options = ["leaves", "--epochs", "2", "--views", "2"];
     let part = |index: &str| {
         let events = desk.events(&[&["extract", "--json", "--shard", index, "--of", "3"], &options[..]].concat());
@@ -264,7 +208,7 @@ fn shards_of_a_job_array_leave_nothing_to_extract() {
 
 #[test]
 fn broken_files_are_listed_with_their_reasons_and_the_rest_is_learned() {
-    let desk = Desk::new(10);
+    let desk = Desk::with_leaves(10);
     let oak = desk.path("leaves/oak");
     let whole = std::fs::read(oak.join("oak_0001.jpg")).unwrap();
     std::fs::write(oak.join("cut.jpg"), &whole[..whole.len() / 2]).unwrap();
@@ -287,7 +231,7 @@ fn broken_files_are_listed_with_their_reasons_and_the_rest_is_learned() {
 
 #[test]
 fn predict_takes_folders_and_lists_on_standard_input() {
-    let desk = Desk::new(4);
+    let desk = Desk::with_leaves(4);
     desk.succeed(&["train", "leaves", "-q", "--epochs", "1"]);
     assert_eq!(desk.succeed(&["predict", "leaves.headstart", "leaves"]).lines().count(), 24);
     let list = std::fs::File::create(desk.path("list.txt")).unwrap();
@@ -303,7 +247,7 @@ fn predict_takes_folders_and_lists_on_standard_input() {
 
 #[test]
 fn a_damaged_bundle_does_not_predict() {
-    let desk = Desk::new(4);
+    let desk = Desk::with_leaves(4);
     desk.succeed(&["train", "leaves", "-q", "--epochs", "1"]);
     let whole = desk.bytes("leaves.headstart");
     let picture = "leaves/oak/oak_0001.jpg";
@@ -323,7 +267,7 @@ fn a_damaged_bundle_does_not_predict() {
 
 #[test]
 fn a_bundle_can_be_the_start_of_another_run() {
-    let desk = Desk::new(4);
+    let desk = Desk::with_leaves(4);
     desk.succeed(&["train", "leaves", "-q", "--epochs", "1", "--out", "first"]);
     let events = desk.events(&["train", "leaves", "--epochs", "1", "--weights", "first", "--json", "--out", "second"]);
     assert_eq!(of(&events, "backbone")[0]["source"], "first");
@@ -332,7 +276,7 @@ fn a_bundle_can_be_the_start_of_another_run() {
 
 #[test]
 fn training_from_scratch_learns_something_and_two_classes_can_have_one_unit() {
-    let desk = Desk::new(1);
+    let desk = Desk::with_leaves(1);
     for species in [Species::Willow, Species::Maple] {
         let folder = desk.path("two").join(species.name());
         std::fs::create_dir_all(&folder).unwrap();
@@ -357,7 +301,7 @@ fn training_from_scratch_learns_something_and_two_classes_can_have_one_unit() {
 
 #[test]
 fn a_rate_that_destroys_the_weights_ends_with_what_to_do() {
-    let desk = Desk::new(6);
+    let desk = Desk::with_leaves(6);
     let told =
         desk.fail(&["train", "leaves", "--epochs", "20", "--lr", "1e30", "--optimizer", "sgd", "--head", "mlp:32"]);
     assert!(told.contains("diverged") && told.contains("--lr"), "{told}");
@@ -366,7 +310,7 @@ fn a_rate_that_destroys_the_weights_ends_with_what_to_do() {
 
 #[test]
 fn mistakes_in_what_was_typed_are_answered_with_what_exists() {
-    let desk = Desk::new(2);
+    let desk = Desk::with_leaves(2);
     assert!(desk.fail(&["train", "leaves", "--freeze", "stage9"]).contains("stage7"));
     assert!(desk.fail(&["train", "leaves", "--backbone", "mobilnet_v2"]).contains("did you mean `mobilenet_v2`"));
     assert!(desk.fail(&["train", "leaves", "--backbone", "mobilenet_v2:0.75"]).contains("--weights FILE"));

@@ -15,6 +15,9 @@ use crate::labels;
 use crate::tasks::image_classification::metrics::ClassificationMetrics;
 use crate::tasks::text_classification::columns;
 
+/// What a name is that the bundle does not know.
+const KIND: &str = "class of the bundle";
+
 /// Scores of a bundle on a data set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
@@ -44,23 +47,11 @@ pub fn evaluate(
     let listing = layouts::open(data)?;
     let labels = &bundle.manifest().labels;
     let is_original = bundle.manifest().recipe.head.original;
-    let label_of: Vec<usize> = listing
-        .classes
-        .iter()
-        .map(|class| {
-            if is_original {
-                return labels::find(labels, class);
-            }
-            labels.iter().position(|known| known == class).ok_or_else(|| Error::UnknownName {
-                kind: "class of the bundle",
-                name: class.clone(),
-                known: labels.clone(),
-            })
-        })
-        .collect::<Result<_>>()?;
-    let held_out = [Split::Test, Split::Validation]
-        .into_iter()
-        .find(|split| listing.examples.iter().any(|example| example.split == Some(*split)));
+    let label_of = match bundle.manifest().recipe.head.original {
+        true => listing.classes.iter().map(|class| labels::find(labels, class)).collect::<Result<Vec<usize>>>()?,
+        false => labels::positions(&listing.classes, labels, KIND)?,
+    };
+    let held_out = held_out(listing.examples.iter().map(|example| example.split));
     let examples: Vec<_> =
         listing.examples.iter().filter(|example| held_out.is_none() || example.split == held_out).collect();
 
@@ -102,6 +93,11 @@ pub fn evaluate(
     Ok(Evaluation { metrics, labels: labels.clone(), examples: truth.len(), skipped })
 }
 
+/// The part that is scored; all of the data where it has none of these.
+fn held_out(splits: impl Iterator<Item = Option<Split>> + Clone) -> Option<Split> {
+    [Split::Test, Split::Validation].into_iter().find(|&part| splits.clone().any(|split| split == Some(part)))
+}
+
 fn evaluate_texts(
     bundle: &Bundle,
     data: &Path,
@@ -110,20 +106,8 @@ fn evaluate_texts(
 ) -> Result<Evaluation> {
     let set = layouts::open_text(data, &columns(&bundle.manifest().recipe))?;
     let labels = &bundle.manifest().labels;
-    let label_of: Vec<usize> = set
-        .labels
-        .iter()
-        .map(|class| {
-            labels.iter().position(|known| known == class).ok_or_else(|| Error::UnknownName {
-                kind: "class of the bundle",
-                name: class.clone(),
-                known: labels.clone(),
-            })
-        })
-        .collect::<Result<_>>()?;
-    let held_out = [Split::Test, Split::Validation]
-        .into_iter()
-        .find(|split| set.examples.iter().any(|example| example.split == Some(*split)));
+    let label_of = labels::positions(&set.labels, labels, KIND)?;
+    let held_out = held_out(set.examples.iter().map(|example| example.split));
     let examples: Vec<(&str, usize)> = set
         .examples
         .iter()

@@ -32,11 +32,10 @@ impl Tokens {
         ids.iter().zip(kinds).flat_map(|(&id, kind)| [id as f32, kind as f32]).collect()
     }
 
-    /// One sequence from its values.
-    pub(crate) fn of_values(values: &[f32]) -> Self {
-        let (ids, kinds): (Vec<u32>, _) = values.chunks_exact(2).map(|pair| (pair[0] as u32, pair[1] as u32)).unzip();
-        let sequences = Arc::new(Sequences::of_lengths(&[ids.len()]));
-        Self { ids, kinds, sequences }
+    /// Sequences from their values.
+    pub(crate) fn of_values(values: &[f32], sequences: Sequences) -> Self {
+        let (ids, kinds) = values.chunks_exact(2).map(|pair| (pair[0] as u32, pair[1] as u32)).unzip();
+        Self { ids, kinds, sequences: Arc::new(sequences) }
     }
 
     /// Checks that every token has an embedding of every kind.
@@ -157,17 +156,14 @@ impl FeatureLayout {
         let batch = lengths.len();
         let sequences = |width: usize| {
             let lengths: Vec<usize> = lengths.iter().map(|length| length / width).collect();
-            Arc::new(Sequences::of_lengths(&lengths))
+            Sequences::of_lengths(&lengths)
         };
         match *self {
             Self::Sequence { width } => {
                 let data = TensorData::new(values, [lengths.iter().sum::<usize>() / width, width]);
-                Features::Sequence(Tensor::from_data(data, device), sequences(width))
+                Features::Sequence(Tensor::from_data(data, device), Arc::new(sequences(width)))
             }
-            Self::Tokens => {
-                let (ids, kinds) = values.chunks_exact(2).map(|pair| (pair[0] as u32, pair[1] as u32)).unzip();
-                Features::Tokens(Tokens { ids, kinds, sequences: sequences(2) })
-            }
+            Self::Tokens => Features::Tokens(Tokens::of_values(&values, sequences(2))),
             Self::Vector { width } => {
                 Features::Vector(Tensor::from_data(TensorData::new(values, [batch, width]), device))
             }

@@ -45,6 +45,28 @@ pub fn of_outputs(count: usize, file: Option<&Path>) -> Result<Vec<String>> {
     Ok(background.into_iter().chain(imagenet().map(|(_, label)| label)).map(str::to_owned).collect())
 }
 
+/// Where each of some names stands among the known ones.
+///
+/// # Errors
+/// [`Error::UnknownName`] of this kind for the first that does not.
+pub(crate) fn positions(names: &[String], known: &[String], kind: &'static str) -> Result<Vec<usize>> {
+    let position = |name: &String| {
+        known.iter().position(|other| other == name).ok_or_else(|| Error::UnknownName {
+            kind,
+            name: name.clone(),
+            known: known.to_vec(),
+        })
+    };
+    names.iter().map(position).collect()
+}
+
+/// The names of the classes that none of the labels is of.
+pub(crate) fn without_example<'n>(classes: &'n [String], labels: &[usize]) -> Vec<&'n str> {
+    let mut counts = vec![0usize; classes.len()];
+    labels.iter().for_each(|&label| counts[label] += 1);
+    classes.iter().zip(&counts).filter(|(_, count)| **count == 0).map(|(class, _)| class.as_str()).collect()
+}
+
 /// Index of the label that a folder's name means: the label itself, its WordNet id, or one of its synonyms; capitals do not
 /// count in synonyms, and `_` is a blank.
 ///

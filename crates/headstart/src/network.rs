@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::backbones::{Backbone, Conventions};
 use crate::error::{Error, Result};
-use crate::features::{FeatureLayout, Tokens};
+use crate::features::{FeatureLayout, Sequences, Tokens};
 use crate::load::{Pretrained, PretrainedText};
 use crate::model::{self, FrozenBackbone};
 use crate::nn::{FrozenTransformer, Transformer, TransformerShape};
@@ -72,7 +72,7 @@ impl Network {
         }
     }
 
-    /// BLAKE3 of the arrays and of what else decides what they make of an example.
+    /// BLAKE3 of the arrays, those of a published classifier below the head included.
     pub fn digest(&self) -> String {
         match self {
             Self::Pictures(pretrained) => pretrained.digest(),
@@ -85,6 +85,14 @@ impl Network {
         match self {
             Self::Pictures(pretrained) => pretrained.spec.stages.iter().map(|stage| stage.name.to_owned()).collect(),
             Self::Text(text) => text.transformer.shape.stages(),
+        }
+    }
+
+    /// Number of stages.
+    pub(crate) fn stage_count(&self) -> usize {
+        match self {
+            Self::Pictures(pretrained) => pretrained.spec.stages.len(),
+            Self::Text(text) => text.transformer.shape.stage_count(),
         }
     }
 
@@ -180,7 +188,7 @@ impl FrozenNetwork {
     pub(crate) fn stage_count(&self) -> usize {
         match self {
             Self::Pictures(frozen) => frozen.stage_count(),
-            Self::Text(frozen) => frozen.shape().layers + 1,
+            Self::Text(frozen) => frozen.shape().stage_count(),
         }
     }
 
@@ -208,7 +216,7 @@ impl FrozenNetwork {
             Self::Text(_) if depth == 0 => return Ok(input.to_vec()),
             Self::Text(frozen) => frozen,
         };
-        let tokens = Tokens::of_values(input);
+        let tokens = Tokens::of_values(input, Sequences::of_lengths(&[input.len() / 2]));
         let states = frozen.run_layers(0..depth - 1, frozen.embed(&tokens)?, &tokens.sequences)?;
         if depth < self.stage_count() {
             return Ok(states);

@@ -99,7 +99,7 @@ impl<T: Task> PhaseRunner<'_, T> {
         let Self { task, recipe, options, network, .. } = *self;
         let &Opening { index, phase, hold_out, save } = opening;
         let depth = network.frozen_depth(&phase.freeze)?;
-        let stages = network.stages().len();
+        let stages = network.stage_count();
         let mut backbone = network.parameters().clone();
         backbone.extend(state.model.strip_prefix("backbone."));
 
@@ -188,7 +188,7 @@ fn is_open(network: &Network, name: &str, depth: usize) -> bool {
 /// Rate of a parameter relative to the head's: each stage learns slower than the one after it.
 fn relative_rate(network: &Network, phase: &Phase, name: &str) -> f64 {
     let stage = name.strip_prefix("backbone.").and_then(|name| network.stage_of(name));
-    let distance = stage.map_or(0, |stage| network.stages().len() - stage);
+    let distance = stage.map_or(0, |stage| network.stage_count() - stage);
     phase.stage_decay.powi(distance as i32)
 }
 

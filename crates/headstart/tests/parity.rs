@@ -104,22 +104,16 @@ fn floats(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
 }
 
-/// ‖ours − theirs‖ / ‖theirs‖; where theirs is nothing, ‖ours‖.
-fn difference(ours: &[f32], theirs: &[f64]) -> f64 {
-    assert_eq!(ours.len(), theirs.len());
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
-    let gap = norm(&mut ours.iter().zip(theirs).map(|(a, b)| f64::from(*a) - b));
-    let length = norm(&mut theirs.iter().copied());
-    if length == 0.0 { gap } else { gap / length }
+fn length(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|value| value * value).sum::<f64>().sqrt()
 }
 
-/// As [`assert_close`], relative to `size` where that is more than the length of theirs.
-#[track_caller]
-fn assert_close_at(found: &[f32], theirs: &Value, size: f64, what: &str) {
-    let theirs = floats(theirs);
-    let length = theirs.iter().map(|value| value * value).sum::<f64>().sqrt();
-    let gap = difference(found, &theirs) * if length == 0.0 { 1.0 } else { length } / length.max(size);
-    assert!(gap < TOLERANCE, "{what} differs by {gap}");
+/// ‖ours − theirs‖ / ‖theirs‖, or / `least` where ‖theirs‖ is less; where both are nothing, ‖ours‖.
+fn difference(ours: &[f32], theirs: &[f64], least: f64) -> f64 {
+    assert_eq!(ours.len(), theirs.len());
+    let gap = length(ours.iter().zip(theirs).map(|(a, b)| f64::from(*a) - b));
+    let size = length(theirs.iter().copied()).max(least);
+    if size == 0.0 { gap } else { gap / size }
 }
 
 /// [B, C, H, W] → [B, H, W, C], or back.
@@ -145,13 +139,19 @@ fn thinned(features: &[f32], output: &Value) -> Vec<f32> {
 
 #[track_caller]
 fn assert_close(found: &[f32], theirs: &Value, what: &str) {
-    let gap = difference(found, &floats(theirs));
+    assert_close_at(found, theirs, 0.0, what);
+}
+
+/// As [`assert_close`], relative to `least` where the length of theirs is less.
+#[track_caller]
+fn assert_close_at(found: &[f32], theirs: &Value, least: f64, what: &str) {
+    let gap = difference(found, &floats(theirs), least);
     assert!(gap < TOLERANCE, "{what} differs by {gap}");
 }
 
 #[test]
 fn the_frozen_form_agrees_with_the_references_after_every_stage_and_in_its_logits() {
-    Fixture::all().for_each(|fixture| compare_frozen(&fixture));
+    Fixture::all().for_each(|fixture| compare_frozen(&fixture, 0.0));
 }
 
 #[test]
@@ -161,13 +161,15 @@ fn full_size_networks_agree_with_the_references_after_every_stage_and_in_their_l
     let fixtures = Fixture::full(Path::new(&root));
     assert!(!fixtures.is_empty(), "{root:?} holds no expected.json");
     for fixture in &fixtures {
-        compare_frozen(fixture);
+        // Of a thousand values behind a ReLU eight may all but vanish: they are held to the size of what the stage gives.
+        compare_frozen(fixture, 1.0);
         compare_trainable(fixture);
         println!("{}: {} networks agree", fixture.backbone, fixture.cases().len());
     }
 }
 
-fn compare_frozen(fixture: &Fixture) {
+/// `leniency` 0 holds the recorded values of a stage to their own size, 1 to that of all values of the stage.
+fn compare_frozen(fixture: &Fixture, leniency: f64) {
     for case in fixture.cases() {
         for output in case["outputs"].as_array().unwrap() {
             let dims: [usize; 4] = shape(&output["input"]).try_into().unwrap();
@@ -183,10 +185,9 @@ fn compare_frozen(fixture: &Fixture) {
                 let square = |value: &f32| (f64::from(*value) - mean).powi(2);
                 let deviation = (features.iter().map(square).sum::<f64>() / features.len() as f64).sqrt();
                 let (theirs, scale) = (expected["mean"].as_f64().unwrap(), expected["std"].as_f64().unwrap());
-                // Eight values behind a ReLU may all but vanish: they are held to the size of what the stage gives.
-                let size = (theirs * theirs + scale * scale).sqrt() * 8f64.sqrt();
+                let least = leniency * (theirs * theirs + scale * scale).sqrt() * 8f64.sqrt();
                 for (name, found) in [("first", &features[..8]), ("last", &features[features.len() - 8..])] {
-                    assert_close_at(found, &expected[name], size, &what(&format!("{} {name}", stage.name)));
+                    assert_close_at(found, &expected[name], least, &what(&format!("{} {name}", stage.name)));
                 }
                 assert!((mean - theirs).abs() < TOLERANCE * scale, "{}", what(stage.name));
                 assert!((deviation - scale).abs() < TOLERANCE * scale, "{}", what(stage.name));

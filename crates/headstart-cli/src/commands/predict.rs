@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use headstart::data::image::has_image_extension;
+use headstart::tasks::image_classification::decode::Candidate;
 use headstart::train::observer::Work;
 use headstart::{Bundle, Error};
 
@@ -23,14 +24,9 @@ pub(crate) fn run(options: &Predict) -> Result {
         return run_texts(&bundle, options);
     }
     let paths = files(&options.inputs)?;
-    let display = Mutex::new(Display::new(if options.json { Style::Json } else { Style::Human }));
-    let progress = |done| {
-        if let (Ok(mut display), true) = (display.try_lock(), paths.len() >= BAR_FROM && !options.json) {
-            display.progress(Work::Predict, done, paths.len());
-        }
-    };
+    let progress = progress(options, paths.len());
     let predictions = bundle.predict_all(&paths, options.top, threads(options.threads), &progress)?;
-    drop(display);
+    drop(progress);
 
     let width = paths.iter().map(|path| path.display().to_string().chars().count()).max().unwrap_or(0).min(60);
     let mut failed = 0;
@@ -38,13 +34,8 @@ pub(crate) fn run(options: &Predict) -> Result {
         match prediction {
             Ok(prediction) if options.json => terminal::line(&json(prediction)),
             Ok(prediction) => {
-                let classes: Vec<String> = prediction
-                    .top
-                    .iter()
-                    .map(|candidate| format!("{} {:5.1} %", candidate.label, candidate.probability * 100.0))
-                    .collect();
                 let path = prediction.path.display().to_string();
-                terminal::line(&format!("{path:width$}  {}", classes.join("  ")));
+                terminal::line(&format!("{path:width$}  {}", classes(&prediction.top)));
             }
             Err(unreadable) => {
                 failed += 1;
@@ -63,28 +54,36 @@ pub(crate) fn run(options: &Predict) -> Result {
     Ok(())
 }
 
+/// A bar where there is much to predict and a person to see it.
+fn progress(options: &Predict, count: usize) -> impl Fn(usize) + Sync {
+    let is_shown = count >= BAR_FROM && !options.json;
+    let display = Mutex::new(Display::new(if options.json { Style::Json } else { Style::Human }));
+    move |done| {
+        if let (Ok(mut display), true) = (display.try_lock(), is_shown) {
+            display.progress(Work::Predict, done, count);
+        }
+    }
+}
+
+/// Candidates in one line.
+fn classes(top: &[Candidate]) -> String {
+    let shown: Vec<String> =
+        top.iter().map(|candidate| format!("{} {:5.1} %", candidate.label, candidate.probability * 100.0)).collect();
+    shown.join("  ")
+}
+
 fn run_texts(bundle: &Bundle, options: &Predict) -> Result {
     let texts = texts(&options.inputs)?;
-    let display = Mutex::new(Display::new(if options.json { Style::Json } else { Style::Human }));
-    let progress = |done| {
-        if let (Ok(mut display), true) = (display.try_lock(), texts.len() >= BAR_FROM && !options.json) {
-            display.progress(Work::Predict, done, texts.len());
-        }
-    };
+    let progress = progress(options, texts.len());
     let predictions = bundle.predict_texts(&texts, options.top, threads(options.threads), &progress)?;
-    drop(display);
+    drop(progress);
     for prediction in &predictions {
         if options.json {
             terminal::line(&serde_json::to_string(prediction).expect("plain text and numbers"));
             continue;
         }
-        let classes: Vec<String> = prediction
-            .top
-            .iter()
-            .map(|candidate| format!("{} {:5.1} %", candidate.label, candidate.probability * 100.0))
-            .collect();
         let cut = if prediction.cut_tokens > 0 { "  (its end was cut off)" } else { "" };
-        terminal::line(&format!("{}  {}{cut}", classes.join("  "), prediction.text));
+        terminal::line(&format!("{}  {}{cut}", classes(&prediction.top), prediction.text));
     }
     Ok(())
 }

@@ -8,7 +8,6 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
 use serde_json::Value;
 use tokenizers::utils::truncation::{TruncationParams, truncate_encodings};
 use tokenizers::{EncodeInput, InputSequence, PostProcessor};
@@ -64,15 +63,6 @@ pub struct Encoding {
     /// 0 or 1 for a token of the first or second text; `None` for special tokens.
     pub sequences: Vec<Option<usize>>,
     /// How many tokens were cut off.
-    pub cut: usize,
-}
-
-/// Encoded texts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Encoded {
-    /// One a text, in their order.
-    pub encodings: Vec<Encoding>,
-    /// How many texts lost tokens; to be told.
     pub cut: usize,
 }
 
@@ -211,17 +201,6 @@ impl Tokenizer {
             let encoding = self.inner.post_process(first, second, true)?;
             Ok(from_crate(&encoding, firsts, all.saturating_sub(room)))
         })
-    }
-
-    /// Encodes texts on all threads; the order and every number are those of one thread.
-    ///
-    /// # Errors
-    /// As [`encode`](Self::encode).
-    pub fn encode_all(&self, texts: &[(&str, Option<&str>)], longest: usize) -> Result<Encoded, DataError> {
-        let encode = |(text, pair): &(&str, Option<&str>)| self.encode(text, *pair, longest);
-        let encodings: Vec<Encoding> = texts.par_iter().map(encode).collect::<Result<_, _>>()?;
-        let cut = encodings.iter().filter(|encoding| encoding.cut > 0).count();
-        Ok(Encoded { encodings, cut })
     }
 
     fn guarded<T>(&self, what: &str, run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, DataError> {

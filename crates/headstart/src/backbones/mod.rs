@@ -208,20 +208,6 @@ impl BackboneSpec {
         })
     }
 
-    /// How many stages are frozen when everything up to and including the stage called `name` is.
-    ///
-    /// # Errors
-    /// [`Error::UnknownName`].
-    pub fn depth_after(&self, name: &str) -> Result<usize> {
-        self.stages.iter().position(|stage| stage.name == name).map(|index| index + 1).ok_or_else(|| {
-            Error::UnknownName {
-                kind: "stage",
-                name: name.to_owned(),
-                known: self.stages.iter().map(|stage| stage.name.to_owned()).collect(),
-            }
-        })
-    }
-
     /// Index of the stage that owns the parameter called `name`.
     pub fn stage_of(&self, name: &str) -> Option<usize> {
         let first = name.split('.').next()?;

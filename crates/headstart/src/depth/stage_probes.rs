@@ -78,7 +78,7 @@ fn head_accuracy<T: Task>(line: &PhaseRunner<'_, T>, stage: &Tap<'_>, hold_out: 
         recipe,
         index: 0,
         phase: &phase,
-        depth: line.network.stages().len(),
+        depth: line.network.stage_count(),
         relative_rate: &|_| 1.0,
         is_open: &|_| true,
         train: &Subset::new(stage, &hold_out.learned),

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use headstart_data::augmentation::Augmentation;
+use headstart_data::layouts::Split;
 
 use crate::error::{Error, Result};
 use crate::features::FeatureLayout;
@@ -87,6 +88,21 @@ pub enum Part {
 impl Part {
     /// All three.
     pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    /// Its place among them.
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl From<Split> for Part {
+    fn from(split: Split) -> Self {
+        match split {
+            Split::Train => Self::Train,
+            Split::Validation => Self::Validation,
+            Split::Test => Self::Test,
+        }
+    }
 }
 
 /// A picture of an example: the plain one, or an augmented view.

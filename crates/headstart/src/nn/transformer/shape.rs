@@ -62,6 +62,11 @@ impl TransformerShape {
         std::iter::once("embeddings".to_owned()).chain((0..self.layers).map(Self::layer_name)).collect()
     }
 
+    /// Number of stages.
+    pub(crate) fn stage_count(&self) -> usize {
+        self.layers + 1
+    }
+
     /// Index of the stage that owns the parameter called `name`.
     pub(crate) fn stage_of(&self, name: &str) -> Option<usize> {
         let first = name.split('.').next()?;

@@ -64,11 +64,7 @@ impl ImageExamples {
         }
         let mut parts: [PartExamples; 3] = Default::default();
         for (scanned, split) in scanned.examples.iter().zip(&assignment.splits) {
-            let part = &mut parts[match split {
-                Split::Train => 0,
-                Split::Validation => 1,
-                Split::Test => 2,
-            }];
+            let part = &mut parts[Part::from(*split).index()];
             part.paths.push(scanned.example.path.clone());
             part.digests.push(scanned.digest);
             part.labels.push(scanned.example.label);
@@ -133,24 +129,12 @@ impl ImageExamples {
     }
 
     fn part(&self, part: Part) -> &PartExamples {
-        &self.parts[match part {
-            Part::Train => 0,
-            Part::Validation => 1,
-            Part::Test => 2,
-        }]
+        &self.parts[part.index()]
     }
 
     /// After bad files are gone there must still be two classes to learn.
     fn check(&self, data: &std::path::Path) -> Result<()> {
-        let mut counts = vec![0usize; self.classes.len()];
-        self.labels(Part::Train).iter().for_each(|&label| counts[label] += 1);
-        let missing: Vec<&str> = self
-            .classes
-            .iter()
-            .zip(&counts)
-            .filter(|(_, count)| **count == 0)
-            .map(|(class, _)| class.as_str())
-            .collect();
+        let missing = labels::without_example(&self.classes, self.labels(Part::Train));
         if missing.is_empty() {
             return Ok(());
         }
@@ -188,17 +172,7 @@ fn watched_scan(listing: &Listing, options: &RunOptions, observer: &mut dyn Obse
 /// Adds another folder's examples as validation; its classes must be among the training ones.
 fn add_validation_folder(listing: &mut Listing, folder: &std::path::Path) -> Result<()> {
     let validation = layouts::open(folder)?;
-    let label_of: Vec<usize> = validation
-        .classes
-        .iter()
-        .map(|class| {
-            listing.classes.iter().position(|known| known == class).ok_or_else(|| Error::UnknownName {
-                kind: "training class",
-                name: class.clone(),
-                known: listing.classes.clone(),
-            })
-        })
-        .collect::<Result<_>>()?;
+    let label_of = labels::positions(&validation.classes, &listing.classes, "training class")?;
     for example in &mut listing.examples {
         // What the data set itself calls validation is only that where no other folder was asked for.
         example.split = Some(match example.split {

@@ -8,6 +8,7 @@ use headstart_data::text::{Outcome, Target, TargetKind, TextExample, TextOptions
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::labels;
 use crate::load::PretrainedText;
 use crate::recipe::{Recipe, Validation};
 use crate::tasks::Part;
@@ -81,7 +82,7 @@ impl TextExamples {
         let mut parts: [PartExamples; 3] = Default::default();
         for ((example, (tokens, _)), split) in set.examples.iter().zip(encoded).zip(&assignment.splits) {
             let Target::Class(label) = example.target else { continue };
-            let part = &mut parts[part_of(*split)];
+            let part = &mut parts[Part::from(*split).index()];
             part.digests.push(digest(&tokens, label));
             part.tokens.push(tokens);
             part.labels.push(label);
@@ -120,43 +121,23 @@ impl TextExamples {
     }
 
     fn part(&self, part: Part) -> &PartExamples {
-        &self.parts[match part {
-            Part::Train => 0,
-            Part::Validation => 1,
-            Part::Test => 2,
-        }]
+        &self.parts[part.index()]
     }
 
     /// After broken lines are gone there must still be two classes to learn.
     fn check(&self, data: &Path) -> Result<()> {
-        let mut counts = vec![0usize; self.classes.len()];
-        self.labels(Part::Train).iter().for_each(|&label| counts[label] += 1);
-        let missing: Vec<&str> = self
-            .classes
-            .iter()
-            .zip(&counts)
-            .filter(|(_, count)| **count == 0)
-            .map(|(class, _)| class.as_str())
-            .collect();
-        if counts.len() >= 2 && missing.is_empty() {
+        let missing = labels::without_example(&self.classes, self.labels(Part::Train));
+        if self.classes.len() >= 2 && missing.is_empty() {
             return Ok(());
         }
         let reason = match missing.is_empty() {
-            true => format!("`{}` has texts of {} class alone", data.display(), counts.len()),
+            true => format!("`{}` has texts of {} class alone", data.display(), self.classes.len()),
             false => format!("`{}` has no training text of {}", data.display(), missing.join(", ")),
         };
         Err(Error::Recipe {
             reason,
             help: "give examples of at least two classes, some of each to learn from".to_owned(),
         })
-    }
-}
-
-fn part_of(split: Split) -> usize {
-    match split {
-        Split::Train => 0,
-        Split::Validation => 1,
-        Split::Test => 2,
     }
 }
 
@@ -187,17 +168,7 @@ fn check_target(set: &TextSet) -> Result<()> {
 fn add_validation(set: &mut TextSet, path: &Path, recipe: &Recipe) -> Result<()> {
     let validation = layouts::open_text(path, &columns(recipe))?;
     check_target(&validation)?;
-    let label_of = validation
-        .labels
-        .iter()
-        .map(|class| {
-            set.labels.iter().position(|known| known == class).ok_or_else(|| Error::UnknownName {
-                kind: "training class",
-                name: class.clone(),
-                known: set.labels.clone(),
-            })
-        })
-        .collect::<Result<Vec<usize>>>()?;
+    let label_of = labels::positions(&validation.labels, &set.labels, "training class")?;
     for example in &mut set.examples {
         // What the data set itself calls validation is only that where no other was asked for.
         example.split = Some(match example.split {
