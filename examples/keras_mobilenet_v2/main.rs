@@ -50,7 +50,7 @@ fn main() -> headstart::Result<()> {
     let bundle = rest.first().map_or("ants_bees.headstart", String::as_str);
     let report = fit(&recipe(data, weights), &RunOptions::new(bundle))?;
     if let Some(metrics) = report.metrics {
-        println!("{}: accuracy {:.3} on {} validation photos", bundle, metrics.accuracy, report.examples.validation);
+        println!("{}: accuracy {:.3} on {} validation photos", bundle, metrics.headline(), report.examples.validation);
     }
     Ok(())
 }

@@ -14,11 +14,11 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Learn from a folder of photos, one folder for each class
+    /// Learn from photos in a folder a class, from labelled texts, or from texts with tagged words
     Train(Box<Train>),
-    /// Say what is on new photos
+    /// Say what is on new photos or in new texts
     Predict(Predict),
-    /// Score a bundle on labelled photos
+    /// Score a bundle on labelled photos or texts
     Evaluate(Evaluate),
     /// Write a bundle's model for Keras, TensorFlow.js, ONNX Runtime, or as plain weights
     Export(Export),
@@ -54,7 +54,8 @@ pub(crate) struct Output {
 /// What decides the result of a run; everything has a sensible default.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct RecipeOptions {
-    /// A folder with a folder of photos for each class, or with train/ and val/ folders of such; --head original needs none
+    /// A folder with a folder of photos for each class, or with train/ and val/ folders of such; a table, JSON lines or
+    /// folder of labelled texts; words with tags (CoNLL) or texts with spans. --head original needs none
     #[arg(value_name = "DATA", required_unless_present_any = ["recipe", "head"])]
     pub(crate) data: Option<PathBuf>,
     /// Start from this recipe; the other options change it
@@ -108,9 +109,21 @@ pub(crate) struct RecipeOptions {
     /// With --freeze auto: about how long choosing and training may take; not reproducible on another machine
     #[arg(long, value_name = "90s|10m|1h")]
     pub(crate) budget: Option<String>,
+    /// Texts, with --fine-tune: open the last 1, 2, … K layers for an epoch each before everything learns
+    #[arg(long, value_name = "K", requires = "fine_tune")]
+    pub(crate) gradual: Option<usize>,
+    /// Texts: instead of the layers, small adapters on their attention learn (LoRA), of this rank; needs --fine-tune
+    #[arg(long, value_name = "RANK[:ALPHA]", requires = "fine_tune")]
+    pub(crate) lora: Option<String>,
+    /// How the bundle holds adapters: apart from the published weights, merged into them, or without them
+    #[arg(long, value_enum, requires = "lora")]
+    pub(crate) lora_store: Option<LoraStored>,
     /// Examples a step
     #[arg(long, value_name = "N")]
     pub(crate) batch: Option<usize>,
+    /// Most examples computed at once, to save memory; a step still learns from the whole batch
+    #[arg(long, value_name = "N")]
+    pub(crate) micro_batch: Option<usize>,
     /// Steps that count as an epoch; the data goes round (default: all of it once)
     #[arg(long, value_name = "N")]
     pub(crate) steps_per_epoch: Option<usize>,
@@ -186,6 +199,9 @@ pub(crate) struct Predict {
     /// Show the K most probable classes
     #[arg(long, short = 'k', default_value_t = 1, value_name = "K")]
     pub(crate) top: usize,
+    /// For a bundle of adapters alone: the published weights that they stand on
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) weights: Option<PathBuf>,
     /// Worker threads (default: all cores)
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
@@ -203,6 +219,9 @@ pub(crate) struct Evaluate {
     pub(crate) bundle: PathBuf,
     /// Labelled photos or texts; of train, validation and test parts the last is scored
     pub(crate) data: PathBuf,
+    /// For a bundle of adapters alone: the published weights that they stand on
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) weights: Option<PathBuf>,
     /// Worker threads (default: all cores)
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
@@ -324,6 +343,13 @@ pub(crate) struct Completions {
 pub(crate) enum Activation {
     Softmax,
     Sigmoid,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LoraStored {
+    Apart,
+    Merged,
+    Alone,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

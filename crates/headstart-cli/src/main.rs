@@ -5,6 +5,7 @@ mod choice_table;
 mod commands;
 mod curve;
 mod interrupt;
+mod marked_text;
 mod plot;
 mod progress;
 mod report;

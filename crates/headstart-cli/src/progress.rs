@@ -191,7 +191,10 @@ fn verb(stage: Work) -> &'static str {
 fn epoch_line(epoch: &Epoch) -> String {
     let width = epoch.epochs.to_string().len();
     let validation = match (epoch.validation_loss, epoch.validation_accuracy) {
-        (Some(loss), Some(accuracy)) => format!("   val loss {loss:.4}  accuracy {:5.1} %", accuracy * 100.0),
+        (Some(loss), Some(accuracy)) => {
+            let f1 = epoch.validation_f1.map(|f1| format!("  F1 {f1:.3}")).unwrap_or_default();
+            format!("   val loss {loss:.4}  accuracy {:5.1} %{f1}", accuracy * 100.0)
+        }
         _ => String::new(),
     };
     format!(

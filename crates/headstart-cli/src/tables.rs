@@ -2,7 +2,10 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use headstart::Report;
-use headstart::tasks::image_classification::metrics::ClassificationMetrics;
+use headstart::tasks::Metrics;
+use headstart::tasks::image_classification::metrics::{ClassMetrics, ClassificationMetrics};
+use headstart::tasks::text_classification::metrics::LabelMetrics;
+use headstart::tasks::token_classification::metrics::EntityMetrics;
 
 use crate::choice_table;
 
@@ -11,11 +14,10 @@ pub(crate) fn report(report: &Report) -> String {
     let mut text = String::from("\n");
     let parts = [("validation", &report.metrics), ("test", &report.test_metrics)];
     for (name, metrics) in parts.into_iter().filter_map(|(name, metrics)| Some((name, metrics.as_ref()?))) {
-        text.push_str(&headline(name, metrics));
-        text.push_str(&classes(metrics, &report.labels));
+        text.push_str(&scores(name, metrics, &report.labels));
     }
     if let Some(choice) = &report.choice {
-        text.push_str(&choice_table::outcome(choice, report.metrics.as_ref().map(|metrics| metrics.accuracy)));
+        text.push_str(&choice_table::outcome(choice, report.metrics.as_ref().map(Metrics::headline)));
     }
     let seconds = &report.seconds;
     text.push_str(&format!(
@@ -26,8 +28,91 @@ pub(crate) fn report(report: &Report) -> String {
     text
 }
 
+/// All that is said of a model on a part of the data.
+pub(crate) fn scores(name: &str, metrics: &Metrics, labels: &[String]) -> String {
+    let rows = match metrics {
+        Metrics::Classes(metrics) => classes(metrics, labels),
+        Metrics::Labels(metrics) => several_labels(metrics, labels),
+        Metrics::Entities(metrics) => entities(metrics),
+    };
+    summary(name, metrics) + &rows
+}
+
+/// What matters most of a model on a part of the data, in one line.
+pub(crate) fn summary(name: &str, metrics: &Metrics) -> String {
+    match metrics {
+        Metrics::Classes(metrics) => class_summary(name, metrics),
+        Metrics::Labels(metrics) => label_summary(name, metrics),
+        Metrics::Entities(metrics) => entity_summary(name, metrics),
+    }
+}
+
+/// A table whose numbers stand under each other.
+fn finished(mut table: Table) -> String {
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("{table}\n")
+}
+
+fn label_summary(name: &str, metrics: &LabelMetrics) -> String {
+    let auc = metrics.roc_auc.map(|auc| format!(" · ROC-AUC {auc:.3}")).unwrap_or_default();
+    format!(
+        "{name}: F1 {:.3} over all labels, {:.3} their mean · all labels right {:.1} %{auc}\n",
+        metrics.micro_average.f1,
+        metrics.macro_average.f1,
+        metrics.exact_match * 100.0
+    )
+}
+
+fn several_labels(metrics: &LabelMetrics, labels: &[String]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["label", "precision", "recall", "F1", "examples"]);
+    for (label, ClassMetrics { precision, recall, f1, support, .. }) in labels.iter().zip(&metrics.per_label) {
+        table.add_row([
+            shorten(label, 24),
+            format!("{precision:.3}"),
+            format!("{recall:.3}"),
+            format!("{f1:.3}"),
+            support.to_string(),
+        ]);
+    }
+    finished(table)
+}
+
+fn entity_summary(name: &str, metrics: &EntityMetrics) -> String {
+    let all = &metrics.entities;
+    format!(
+        "{name}: entity F1 {:.3} (precision {:.3}, recall {:.3}; strict F1 {:.3}) · {:.1} % of {} words right\n",
+        all.micro.f1,
+        all.micro.precision,
+        all.micro.recall,
+        metrics.strict.micro.f1,
+        all.tag_accuracy * 100.0,
+        count(metrics.words)
+    )
+}
+
+fn entities(metrics: &EntityMetrics) -> String {
+    let all = &metrics.entities;
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["entity", "precision", "recall", "F1", "entities"]);
+    for (kind, score) in &all.kinds {
+        table.add_row([
+            shorten(kind, 24),
+            format!("{:.3}", score.precision),
+            format!("{:.3}", score.recall),
+            format!("{:.3}", score.f1),
+            score.support.to_string(),
+        ]);
+    }
+    finished(table)
+}
+
 /// Accuracy with its interval in one line.
-pub(crate) fn headline(name: &str, metrics: &ClassificationMetrics) -> String {
+fn class_summary(name: &str, metrics: &ClassificationMetrics) -> String {
     let (low, high) = (metrics.accuracy_interval.low, metrics.accuracy_interval.high);
     let auc = metrics.roc_auc.map(|auc| format!(" · ROC-AUC {auc:.3}")).unwrap_or_default();
     let top = metrics.top5_accuracy.map(|top| format!(" · top-5 {:.1} %", top * 100.0)).unwrap_or_default();
@@ -41,7 +126,7 @@ pub(crate) fn headline(name: &str, metrics: &ClassificationMetrics) -> String {
 }
 
 /// Precision, recall and confusion of each class.
-pub(crate) fn classes(metrics: &ClassificationMetrics, labels: &[String]) -> String {
+fn classes(metrics: &ClassificationMetrics, labels: &[String]) -> String {
     // Wider confusions do not fit a terminal; `--json` has them whole.
     let shows_confusion = metrics.per_class.len() <= 8;
     let name = |row: usize| labels[metrics.label_of(row)].as_str();
@@ -69,10 +154,7 @@ pub(crate) fn classes(metrics: &ClassificationMetrics, labels: &[String]) -> Str
         }
         table.add_row(row);
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    format!("{table}\n")
+    finished(table)
 }
 
 /// A number with thousands set apart.

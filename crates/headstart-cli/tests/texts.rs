@@ -6,30 +6,11 @@ mod desk;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
 
-use desk::Desk;
-
-const GOOD: [&str; 5] = ["good", "fine", "great", "lovely", "nice"];
-const BAD: [&str; 5] = ["bad", "poor", "dull", "awful", "sad"];
-const FILLING: [&str; 12] = ["the", "a", "film", "was", "is", "it", "very", "and", "plot", "cast", "song", "story"];
-
-/// A desk with a published transformer of `architecture` in the folder of that name.
-fn desk_with(architecture: &str) -> Desk {
-    let desk = Desk::empty();
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/parity/transformers").join(architecture);
-    std::fs::create_dir(desk.path(architecture)).unwrap();
-    for name in ["config.json", "model.safetensors"] {
-        std::fs::copy(fixture.join(name), desk.path(architecture).join(name)).unwrap();
-    }
-    let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ",", ".", "!", "##s"];
-    let vocabulary: Vec<&str> = special.into_iter().chain(GOOD).chain(BAD).chain(FILLING).collect();
-    std::fs::write(desk.path(architecture).join("vocab.txt"), vocabulary.join("\n") + "\n").unwrap();
-    desk
-}
+use desk::{BAD, Desk, FILLING, GOOD, of};
 
 /// Sentence `number`, no two alike, and whether it praises.
 fn sentence(number: usize) -> (String, bool) {
@@ -48,13 +29,9 @@ fn table(rows: usize) -> String {
     text
 }
 
-fn of<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
-    events.iter().filter(|event| event["event"] == name).collect()
-}
-
 #[test]
 fn a_table_with_broken_rows_is_learned_from_and_every_broken_line_is_named() {
-    let desk = desk_with("bert");
+    let desk = Desk::with_transformer("bert");
     let mut lines: Vec<String> = table(10_000).lines().map(str::to_owned).collect();
     let mut broken = BTreeSet::new();
     for (kind, line) in (50..lines.len()).step_by(100).enumerate() {
@@ -118,7 +95,7 @@ fn a_table_with_broken_rows_is_learned_from_and_every_broken_line_is_named() {
 
 #[test]
 fn any_cut_gives_the_same_bytes_with_any_number_of_threads_and_learns() {
-    let desk = desk_with("bert");
+    let desk = Desk::with_transformer("bert");
     std::fs::write(desk.path("reviews.csv"), table(300)).unwrap();
     for freeze in ["none", "embeddings", "layer1"] {
         let train = |out: &str, threads: &str| {
@@ -165,7 +142,7 @@ fn any_cut_gives_the_same_bytes_with_any_number_of_threads_and_learns() {
 
 #[test]
 fn texts_that_are_cut_and_files_of_the_other_kind_are_told() {
-    let desk = desk_with("bert");
+    let desk = Desk::with_transformer("bert");
     std::fs::write(desk.path("reviews.csv"), table(60)).unwrap();
     let train = ["train", "reviews.csv", "--weights", "bert", "--epochs", "1"];
     let output = desk.run(&[&train[..], &["--max-tokens", "5"]].concat());
@@ -193,7 +170,7 @@ fn texts_that_are_cut_and_files_of_the_other_kind_are_told() {
 
 #[test]
 fn a_gpt2_learns_from_its_last_token() {
-    let desk = desk_with("gpt2");
+    let desk = Desk::with_transformer("gpt2");
     std::fs::write(desk.path("reviews.csv"), table(300)).unwrap();
     let events = desk.events(&[
         "train",
@@ -215,4 +192,86 @@ fn a_gpt2_learns_from_its_last_token() {
     assert!(report["metrics"]["accuracy"].as_f64().unwrap() > 0.8, "{}", report["metrics"]["accuracy"]);
     let line = desk.succeed(&["predict", "reviews.csv.headstart", "the film awful, a plot!", "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["label"], "blame");
+}
+
+#[test]
+fn any_number_of_labels_a_text_is_learned_and_said() {
+    let desk = Desk::with_transformer("bert");
+    let mut table = "text\tlabels\n".to_owned();
+    for number in 0..400 {
+        let (praise, blame) = (GOOD[number / 4 % 5], BAD[number / 20 % 5]);
+        let (a, b) = (FILLING[number % 12], FILLING[number / 12 % 12]);
+        let (words, labels) = match number % 4 {
+            0 => (format!("{a} {b}"), ""),
+            1 => (format!("{a} {praise} {b}"), "praise"),
+            2 => (format!("{blame} {a} {b}"), "blame"),
+            _ => (format!("{praise} {a} {b} {blame}"), "blame|praise"),
+        };
+        writeln!(table, "{words} {number}\t{labels}").unwrap();
+    }
+    std::fs::write(desk.path("reviews.tsv"), table).unwrap();
+    let train = [
+        "train",
+        "reviews.tsv",
+        "--weights",
+        "bert",
+        "--epochs",
+        "1",
+        "--fine-tune",
+        "40",
+        "--lr",
+        "0.01",
+        "--batch",
+        "8",
+    ];
+    let events = desk.events(&[&train[..], &["--head", "linear", "--json"]].concat());
+    let report = of(&events, "report")[0];
+    assert_eq!(report["labels"], serde_json::json!(["blame", "praise"]));
+    let metrics = &report["metrics"];
+    assert!(metrics["micro_average"]["f1"].as_f64().unwrap() > 0.9, "{metrics}");
+    assert!(metrics["exact_match"].as_f64().unwrap() > 0.8, "{metrics}");
+    assert!(of(&events, "epoch").iter().all(|epoch| epoch["validation_f1"].is_f64()));
+
+    let said = |text: &str| {
+        let line = desk.succeed(&["predict", "reviews.tsv.headstart", text, "--json"]);
+        let labels = serde_json::from_str::<Value>(&line).unwrap()["labels"].clone();
+        let mut names: Vec<String> =
+            labels.as_array().unwrap().iter().map(|label| label["label"].as_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(said("fine the film awful 7"), ["blame", "praise"]);
+    assert_eq!(said("the film 7"), [""; 0]);
+    assert!(desk.succeed(&["predict", "reviews.tsv.headstart", "the film 7"]).starts_with("no label  the film"));
+    let evaluation = desk.succeed(&["evaluate", "reviews.tsv.headstart", "reviews.tsv", "--json"]);
+    let evaluation: Value = serde_json::from_str(&evaluation).unwrap();
+    assert!(evaluation["evaluation"]["metrics"]["micro_average"]["f1"].as_f64().unwrap() > 0.9);
+    assert!(desk.succeed(&["evaluate", "reviews.tsv.headstart", "reviews.tsv"]).contains("over all labels"));
+    let message = desk.fail(&[&train[..], &["--output", "sigmoid"]].concat());
+    assert!(message.contains("several labels"), "{message}");
+}
+
+#[test]
+fn a_batch_in_parts_learns_what_the_whole_batch_does() {
+    let desk = Desk::with_transformer("bert");
+    std::fs::write(desk.path("reviews.csv"), table(120)).unwrap();
+    // Without dropout both do the same but for rounding.
+    let config = std::fs::read_to_string(desk.path("bert/config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    for name in ["hidden_dropout_prob", "attention_probs_dropout_prob"] {
+        config[name] = 0.0.into();
+    }
+    std::fs::write(desk.path("bert/config.json"), config.to_string()).unwrap();
+    let train = ["train", "reviews.csv", "--weights", "bert", "--epochs", "1", "--fine-tune", "2", "--head", "linear"];
+    let losses = |more: &[&str]| -> Vec<f64> {
+        let events = desk.events(&[&train[..], more, &["--gradual", "1", "--json"]].concat());
+        assert_eq!(
+            of(&events, "phase").iter().map(|phase| phase["freeze"].as_str().unwrap()).collect::<Vec<_>>(),
+            ["all", "layer1", "none"]
+        );
+        of(&events, "epoch").iter().map(|epoch| epoch["validation_loss"].as_f64().unwrap()).collect()
+    };
+    let (whole, parts) = (losses(&[]), losses(&["--micro-batch", "7"]));
+    assert_eq!(whole.len(), 4);
+    assert!(whole.iter().zip(&parts).all(|(a, b)| (a - b).abs() < 1e-4), "{whole:?} {parts:?}");
 }

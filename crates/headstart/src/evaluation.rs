@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use headstart_data::layouts::{self, Split};
-use headstart_data::text::{Outcome, Target};
+use headstart_data::text::{Outcome, Target, TextExample};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +12,13 @@ use crate::bundle::Bundle;
 use crate::bundle::predict::Unreadable;
 use crate::error::{Error, Result};
 use crate::labels;
+use crate::recipe::Output;
+use crate::tasks::Metrics;
 use crate::tasks::image_classification::metrics::ClassificationMetrics;
-use crate::tasks::text_classification::columns;
+use crate::tasks::text_classification::metrics::LabelMetrics;
+use crate::tasks::texts::{columns, renumber};
+use crate::tasks::token_classification::data::{WordTokens, tags_of_spans};
+use crate::tasks::token_classification::metrics::EntityMetrics;
 
 /// What a name is that the bundle does not know.
 const KIND: &str = "class of the bundle";
@@ -22,7 +27,7 @@ const KIND: &str = "class of the bundle";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// All metrics.
-    pub metrics: ClassificationMetrics,
+    pub metrics: Metrics,
     /// Class names in the order of the bundle's outputs.
     pub labels: Vec<String>,
     /// Photos or texts that were scored.
@@ -89,7 +94,7 @@ pub fn evaluate(
     }
     let metrics = ClassificationMetrics::from_probabilities(&probabilities, &truth, labels.len())
         .expect("softmax of finite outputs, one row a label");
-    let metrics = if is_original { metrics.of_seen_classes() } else { metrics };
+    let metrics = Metrics::Classes(if is_original { metrics.of_seen_classes() } else { metrics });
     Ok(Evaluation { metrics, labels: labels.clone(), examples: truth.len(), skipped })
 }
 
@@ -106,39 +111,104 @@ fn evaluate_texts(
 ) -> Result<Evaluation> {
     let set = layouts::open_text(data, &columns(&bundle.manifest().recipe))?;
     let labels = &bundle.manifest().labels;
-    let label_of = labels::positions(&set.labels, labels, KIND)?;
+    let kinds = match bundle.tags_words() {
+        // Every kind has the tag that begins it.
+        true => labels.iter().filter_map(|tag| tag.strip_prefix("B-").map(str::to_owned)).collect(),
+        false => labels.clone(),
+    };
+    let label_of = labels::positions(&set.labels, &kinds, KIND)?;
     let held_out = held_out(set.examples.iter().map(|example| example.split));
-    let examples: Vec<(&str, usize)> = set
+    let examples: Vec<TextExample> = set
         .examples
-        .iter()
+        .into_iter()
         .filter(|example| held_out.is_none() || example.split == held_out)
-        .filter_map(|example| match example.target {
-            Target::Class(label) => Some((example.text.as_str(), label_of[label])),
-            _ => None,
+        .map(|mut example| {
+            renumber(&mut example.target, &label_of);
+            example
+        })
+        .filter(|example| match &example.target {
+            Target::Class(_) => !bundle.tags_words() && bundle.predictor.output() != Output::Sigmoids,
+            Target::Labels(_) => bundle.predictor.output() == Output::Sigmoids,
+            Target::Spans(_) => bundle.tags_words(),
+            Target::Unlabeled => false,
         })
         .collect();
     if examples.is_empty() {
         return Err(Error::Recipe {
-            reason: format!("`{}` has no text with a class to score", data.display()),
-            help: "give a table with a column of texts and one of classes".to_owned(),
+            reason: format!("`{}` has no text that is labelled as this bundle's were", data.display()),
+            help: "give data of the kind that the bundle was trained on; `headstart inspect BUNDLE` says which"
+                .to_owned(),
         });
     }
-    let done = AtomicUsize::new(0);
-    let rows: Vec<Vec<f32>> = crate::run::thread_pool(threads)?.install(|| {
-        examples
-            .par_iter()
-            .map(|(text, _)| {
-                let probabilities = bundle.predictor.text_probabilities(text);
-                progress(done.fetch_add(1, Ordering::Relaxed) + 1, examples.len());
-                Ok(probabilities?.0)
-            })
-            .collect::<Result<_>>()
+    let pool = crate::run::thread_pool(threads)?;
+    let metrics = pool.install(|| match bundle.tags_words() {
+        true => entity_metrics(bundle, &examples, progress),
+        false => text_metrics(bundle, &examples, progress),
     })?;
-    let truth: Vec<usize> = examples.iter().map(|(_, label)| *label).collect();
-    let metrics = ClassificationMetrics::from_probabilities(&rows.concat(), &truth, labels.len())
-        .expect("softmax of finite outputs, one row a label");
     let skipped = set.problems.iter().filter(|problem| problem.outcome == Outcome::Skipped);
     let skipped =
         skipped.map(|problem| Unreadable { path: problem.file.clone(), reason: problem.to_string() }).collect();
-    Ok(Evaluation { metrics, labels: labels.clone(), examples: truth.len(), skipped })
+    Ok(Evaluation { metrics, labels: labels.clone(), examples: examples.len(), skipped })
+}
+
+/// Applies `score` to every example in parallel, in order.
+fn each<R: Send>(
+    examples: &[TextExample],
+    progress: &(dyn Fn(usize, usize) + Sync),
+    score: &(dyn Fn(&TextExample) -> Result<R> + Sync),
+) -> Result<Vec<R>> {
+    let done = AtomicUsize::new(0);
+    let scored = |example| {
+        let result = score(example);
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1, examples.len());
+        result
+    };
+    examples.par_iter().map(scored).collect()
+}
+
+fn text_metrics(
+    bundle: &Bundle,
+    examples: &[TextExample],
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Metrics> {
+    let count = bundle.manifest().labels.len();
+    let rows = each(examples, progress, &|example| {
+        Ok(bundle.predictor.text_probabilities(&example.text, example.pair.as_deref())?.0)
+    })?;
+    let (mut classes, mut several) = (Vec::new(), Vec::new());
+    for example in examples {
+        match &example.target {
+            Target::Class(class) => classes.push(*class),
+            Target::Labels(labels) => several.push(labels.clone()),
+            Target::Spans(_) | Target::Unlabeled => {}
+        }
+    }
+    Ok(match several.is_empty() {
+        true => Metrics::Classes(
+            ClassificationMetrics::from_probabilities(&rows.concat(), &classes, count)
+                .expect("softmax of finite outputs, one row a label"),
+        ),
+        false => Metrics::Labels(LabelMetrics::new(&rows.concat(), &several, count)),
+    })
+}
+
+fn entity_metrics(
+    bundle: &Bundle,
+    examples: &[TextExample],
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Metrics> {
+    let tags = &bundle.manifest().labels;
+    let name = |tag: usize| tags[tag].as_str();
+    let tagged = each(examples, progress, &|example| {
+        let Target::Spans(spans) = &example.target else { return Ok((Vec::new(), Vec::new(), 0.0, 0)) };
+        let words = WordTokens::of_example(bundle.predictor.reader()?, example, spans)?;
+        let truth = tags_of_spans(&words.words, spans);
+        let (found, loss_sum, asked) = bundle.predictor.tags_and_loss(&words, &truth)?;
+        Ok((truth, found, loss_sum, asked))
+    })?;
+    let named = |tags: &[usize]| -> Vec<&str> { tags.iter().map(|tag| name(*tag)).collect() };
+    let truth: Vec<Vec<&str>> = tagged.iter().map(|(truth, ..)| named(truth)).collect();
+    let predicted: Vec<Vec<&str>> = tagged.iter().map(|(_, found, ..)| named(found)).collect();
+    let (loss_sum, asked) = tagged.iter().fold((0.0, 0), |sum, (_, _, loss, asked)| (sum.0 + loss, sum.1 + asked));
+    Ok(Metrics::Entities(EntityMetrics::new(&truth, &predicted, loss_sum / asked.max(1) as f64)))
 }

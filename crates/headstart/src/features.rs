@@ -124,6 +124,12 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// Adds one example.
+    pub(crate) fn push(&mut self, values: Vec<f32>) {
+        self.lengths.push(values.len());
+        self.values.extend(values);
+    }
+
     /// `batch` examples of one length.
     pub fn even(values: Vec<f32>, batch: usize) -> Self {
         let lengths = vec![values.len() / batch.max(1); batch];

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::features::{FeatureLayout, Sequences, Tokens};
 use crate::load::{Pretrained, PretrainedText};
 use crate::model::{self, FrozenBackbone};
-use crate::nn::{FrozenTransformer, Transformer, TransformerShape};
+use crate::nn::{FrozenTransformer, LoraRecipe, Transformer, TransformerShape};
 use crate::parameters::Parameters;
 use crate::recipe::{Arithmetic, Freeze, Pool};
 
@@ -127,12 +127,17 @@ impl Network {
         })
     }
 
-    /// The trainable form.
-    pub(crate) fn trainable(&self, parameters: &Parameters, device: &Device) -> Result<Backbone> {
+    /// The trainable form; of one with adapters nothing else learns.
+    pub(crate) fn trainable(
+        &self,
+        parameters: &Parameters,
+        lora: Option<&LoraRecipe>,
+        device: &Device,
+    ) -> Result<Backbone> {
         match self {
             Self::Pictures(pretrained) => model::trainable(pretrained, parameters, device),
             Self::Text(text) => {
-                Ok(Backbone::Transformer(Transformer::load(text.transformer.shape, parameters, None, device)?))
+                Ok(Backbone::Transformer(Transformer::load(text.transformer.shape, parameters, lora, device)?))
             }
         }
     }
@@ -201,7 +206,9 @@ impl FrozenNetwork {
             }
             Self::Pictures(frozen) => frozen.layout(depth, pool),
             Self::Text(_) if depth == 0 => FeatureLayout::Tokens,
-            Self::Text(frozen) if depth == self.stage_count() => FeatureLayout::Vector { width: frozen.shape().width },
+            Self::Text(frozen) if depth == self.stage_count() && pool != Pool::Tokens => {
+                FeatureLayout::Vector { width: frozen.shape().width }
+            }
             Self::Text(frozen) => FeatureLayout::Sequence { width: frozen.shape().width },
         }
     }
@@ -218,14 +225,14 @@ impl FrozenNetwork {
         };
         let tokens = Tokens::of_values(input, Sequences::of_lengths(&[input.len() / 2]));
         let states = frozen.run_layers(0..depth - 1, frozen.embed(&tokens)?, &tokens.sequences)?;
-        if depth < self.stage_count() {
+        if depth < self.stage_count() || pool == Pool::Tokens {
             return Ok(states);
         }
         let width = frozen.shape().width;
         Ok(match pool {
             Pool::First => states[..width].to_vec(),
             Pool::Last => states[states.len() - width..].to_vec(),
-            Pool::Average | Pool::Flatten | Pool::Logits => average(&states, width),
+            Pool::Average | Pool::Flatten | Pool::Logits | Pool::Tokens => average(&states, width),
         })
     }
 

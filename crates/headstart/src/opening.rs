@@ -11,7 +11,7 @@ use crate::load::{self, Pretrained, PretrainedText};
 use crate::name_map::{Classifier, no_classifier};
 use crate::network::Network;
 use crate::parameters::Parameters;
-use crate::recipe::{Arithmetic, Freeze, Pool, Recipe};
+use crate::recipe::{Arithmetic, Freeze, Recipe};
 use crate::run::RunOptions;
 use crate::tasks::{Reads, Task};
 use crate::train::observer::{Event, Observer};
@@ -24,7 +24,8 @@ pub(crate) struct Opened<T> {
     pub(crate) task: T,
     /// BLAKE3 of the weights, those of a classifier that learns on included.
     pub(crate) weights_digest: String,
-    /// The head before any training, under `head.`: the published one, or random values.
+    /// The head before any training, under `head.`: the published one, or random values. Adapters, if there are to be any,
+    /// under `backbone.`.
     pub(crate) untrained: Parameters,
 }
 
@@ -36,11 +37,8 @@ impl<T: Task> Opened<T> {
     pub(crate) fn open(recipe: &Recipe, options: &RunOptions, observer: &mut dyn Observer) -> Result<Self> {
         let (network, recipe, original) = match T::READS {
             Reads::Pictures => {
-                if matches!(recipe.head.pool, Pool::First | Pool::Last) {
-                    return Err(wrong(
-                        "a picture has no first and no last token",
-                        "leave first+ and last+ out of --head",
-                    ));
+                if recipe.lora.is_some() {
+                    return Err(wrong("adapters stand on the attention of a transformer", "leave --lora out"));
                 }
                 let (mut pretrained, file) = open_weights(recipe, &options.stop, observer)?;
                 let (recipe, original) = with_classifier(recipe, &mut pretrained, file.as_deref())?;
@@ -53,8 +51,13 @@ impl<T: Task> Opened<T> {
             network.frozen_depth(&phase.freeze)?;
         }
         let task = open_task::<T>(&recipe, &network, original.as_ref(), options, observer)?;
+        let recipe = Recipe { head: task.head_recipe(&recipe.head)?, ..recipe };
         let weights_digest = weights_digest(&network, original.as_ref());
-        let untrained = first_head(&task, &recipe, &network, original)?.with_prefix("head.");
+        let mut untrained = first_head(&task, &recipe, &network, original)?.with_prefix("head.");
+        if let (Some(lora), Network::Text(text)) = (&recipe.lora, &network) {
+            let adapters = Parameters::initialize(&lora.parameters(&text.transformer.shape), recipe.seed);
+            untrained.extend(adapters.with_prefix("backbone."));
+        }
         Ok(Self { recipe, network, task, weights_digest, untrained })
     }
 }
@@ -65,11 +68,8 @@ fn wrong(reason: &str, help: &str) -> Error {
 
 /// The transformer that a recipe asks for.
 fn open_text(recipe: &Recipe) -> Result<PretrainedText> {
-    if recipe.head.original || matches!(recipe.head.pool, Pool::Flatten | Pool::Logits) {
-        return Err(wrong(
-            "a head of texts takes the average, the first or the last token",
-            "write --head linear or first+mlp:256",
-        ));
+    if recipe.head.needs_classifier() {
+        return Err(wrong("a transformer has no published classifier here", "write --head linear or first+mlp:256"));
     }
     if recipe.input_size.is_some() {
         return Err(wrong(

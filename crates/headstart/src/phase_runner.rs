@@ -8,6 +8,7 @@ use crate::cache::extract::Times;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::network::Network;
+use crate::nn::is_adapter;
 use crate::parameters::Parameters;
 use crate::recipe::{Freeze, Phase, Recipe};
 use crate::run::{RunOptions, Seconds};
@@ -26,7 +27,7 @@ pub(crate) struct PhaseRunner<'a, T: Task> {
     pub(crate) options: &'a RunOptions,
     pub(crate) network: &'a Network,
     pub(crate) run: &'a RunFolder,
-    /// The head before any training, under `head.`.
+    /// The head before any training, under `head.`, and adapters under `backbone.`.
     pub(crate) untrained: &'a Parameters,
 }
 
@@ -102,16 +103,21 @@ impl<T: Task> PhaseRunner<'_, T> {
         let stages = network.stage_count();
         let mut backbone = network.parameters().clone();
         backbone.extend(state.model.strip_prefix("backbone."));
+        let plain = recipe.without_adapters(&backbone)?;
 
-        let frozen = network.frozen(&backbone, recipe.arithmetic)?;
+        let frozen = network.frozen(&plain, recipe.arithmetic)?;
         let sources =
-            Sources { task, recipe, network, backbone: &backbone, frozen: &frozen, depth, cache: &options.cache };
+            Sources { task, recipe, network, backbone: &plain, frozen: &frozen, depth, cache: &options.cache };
         let device = Device::default().autodiff();
         let model = Model {
-            backbone: if depth < stages { Some(network.trainable(&backbone, &device)?) } else { None },
+            backbone: if depth < stages {
+                Some(network.trainable(&backbone, recipe.lora.as_ref(), &device)?)
+            } else {
+                None
+            },
             head: task.load_head(&recipe.head, &state.model.strip_prefix("head."), &device)?,
         };
-        let is_open = |name: &str| is_open(network, name, depth);
+        let is_open = |name: &str| is_open(network, name, depth, recipe.lora.is_some());
         observer.event(&Event::Phase {
             phase: index + 1,
             phases: recipe.phases.len(),
@@ -178,8 +184,9 @@ fn frozen_name(network: &Network, depth: usize) -> String {
     }
 }
 
-fn is_open(network: &Network, name: &str, depth: usize) -> bool {
+fn is_open(network: &Network, name: &str, depth: usize, adapters_alone: bool) -> bool {
     match name.strip_prefix("backbone.") {
+        Some(name) if adapters_alone && !is_adapter(name) => false,
         Some(name) => network.stage_of(name).is_some_and(|stage| stage >= depth),
         None => true,
     }

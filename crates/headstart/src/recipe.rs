@@ -1,5 +1,6 @@
 //! A run as data: what `recipe.toml` holds, what a bundle remembers.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -8,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::depth::Budget;
 use crate::error::{Error, Result};
-use crate::nn::NormStatistics;
+use crate::nn::{LoraRecipe, NormStatistics};
+use crate::parameters::Parameters;
 
 /// Everything that decides the result of a run, so that the same recipe gives the same bundle.
 ///
@@ -47,6 +49,12 @@ pub struct Recipe {
     pub seed: u64,
     /// Examples a step.
     pub batch: usize,
+    /// Most examples that are computed at once, for memory: a step sums the gradients of its parts. All of the batch when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
+    /// Low-rank adapters on the attention of a transformer: of its open stages they alone learn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraRecipe>,
     /// Steps that count as an epoch; the data goes round in an order drawn anew for each round. All data once when absent.
     pub steps_per_epoch: Option<usize>,
     /// What is put on the backbone.
@@ -95,6 +103,8 @@ impl Default for Recipe {
             labels: None,
             seed: 0,
             batch: 32,
+            micro_batch: None,
+            lora: None,
             steps_per_epoch: None,
             head: HeadRecipe::default(),
             label_smoothing: 0.0,
@@ -189,6 +199,7 @@ impl FromStr for HeadRecipe {
             Some(("original", rest)) => (Pool::Logits, rest),
             Some(("first", rest)) => (Pool::First, rest),
             Some(("last", rest)) => (Pool::Last, rest),
+            Some(("tokens", rest)) => (Pool::Tokens, rest),
             _ => (Pool::Average, text),
         };
         let hidden = match layers.split_once(':') {
@@ -218,6 +229,7 @@ impl std::fmt::Display for HeadRecipe {
             Pool::Logits => f.write_str("original+")?,
             Pool::First => f.write_str("first+")?,
             Pool::Last => f.write_str("last+")?,
+            Pool::Tokens => f.write_str("tokens+")?,
         }
         if self.hidden.is_empty() {
             return f.write_str("linear");
@@ -241,6 +253,8 @@ pub enum Pool {
     First,
     /// The state of the last token, which in GPT-2 alone has seen all others; of texts only.
     Last,
+    /// The state of every token, none condensed, for heads that say something of each.
+    Tokens,
 }
 
 /// Last activation, and the loss that belongs to it.
@@ -251,6 +265,8 @@ pub enum Output {
     Softmax,
     /// One unit for two classes, binary cross-entropy.
     Sigmoid,
+    /// One unit a label, binary cross-entropy of each: any number of labels an example.
+    Sigmoids,
 }
 
 /// Weight of each class in the loss.
@@ -459,6 +475,12 @@ impl Recipe {
         if self.batch == 0 {
             return fail("batch is 0".to_owned(), "set --batch 32");
         }
+        if self.micro_batch == Some(0) {
+            return fail("micro_batch is 0".to_owned(), "set --micro-batch 8, or leave it out");
+        }
+        if let Some(lora) = &self.lora {
+            lora.check()?;
+        }
         if let Some(steps) = self.steps_per_epoch.filter(|steps| !(1..=1_000_000_000).contains(steps)) {
             let reason = format!("{steps} steps per epoch are not between 1 and 1000000000");
             return fail(reason, "set --steps-per-epoch 10, or leave it out for all the data");
@@ -506,6 +528,16 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+}
+
+impl Recipe {
+    /// A backbone with the products of its adapters in its matrices, if the recipe has adapters.
+    pub(crate) fn without_adapters<'p>(&self, backbone: &'p Parameters) -> Result<Cow<'p, Parameters>> {
+        Ok(match &self.lora {
+            Some(lora) => Cow::Owned(lora.merged(backbone)?),
+            None => Cow::Borrowed(backbone),
+        })
     }
 }
 
@@ -588,6 +620,7 @@ mod tests {
             "original+linear",
             "first+linear",
             "last+mlp:8",
+            "tokens+linear",
         ] {
             assert_eq!(text.parse::<HeadRecipe>().unwrap().to_string(), text);
         }

@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::manifest::{BundledBackbone, CLASSIFIER, Examples, FORMAT, Manifest, Scores};
-use crate::bundle::write::write;
+use crate::bundle::write::{Arrays, write};
 use crate::cache::extract;
 use crate::cache::{CacheFolder, key::examples_digest};
 use crate::depth;
@@ -23,8 +23,7 @@ use crate::phase_runner::PhaseRunner;
 use crate::recipe::{Arithmetic, Freeze, Recipe};
 use crate::run_folder::RunFolder;
 use crate::sources::Sources;
-use crate::tasks::image_classification::metrics::ClassificationMetrics;
-use crate::tasks::{self, Part, Task};
+use crate::tasks::{self, Metrics, Part, Task};
 use crate::train::checkpoint::TrainingState;
 use crate::train::evaluate::evaluate;
 use crate::train::observer::{Event, Observer};
@@ -65,9 +64,9 @@ pub struct Report {
     /// Architecture and size.
     pub backbone: String,
     /// Scores on the validation examples.
-    pub metrics: Option<ClassificationMetrics>,
+    pub metrics: Option<Metrics>,
     /// Scores on the test examples.
-    pub test_metrics: Option<ClassificationMetrics>,
+    pub test_metrics: Option<Metrics>,
     /// Where the time went.
     pub seconds: Seconds,
     /// Numbers of examples.
@@ -157,8 +156,9 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
     let choice = depth::settle(&state);
 
     let trained = if recipe.keep_best && state.best_score.is_some() { &state.best } else { &state.model };
-    let mut backbone = network.parameters().clone();
-    backbone.extend(trained.strip_prefix("backbone."));
+    let mut learned = network.parameters().clone();
+    learned.extend(trained.strip_prefix("backbone."));
+    let mut backbone = recipe.without_adapters(&learned)?.into_owned();
     let head = trained.strip_prefix("head.");
     let scores = Scores {
         validation: score(task, recipe, options, network, &backbone, &head, Part::Validation)?,
@@ -184,16 +184,20 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
         scores: scores.clone(),
         history: state.history.clone(),
     };
-    let mut tokenizer = None;
+    let (mut tokenizer, mut stored) = (None, None);
     match network {
         Network::Pictures(pretrained) => {
             if let Some(classifier) = &pretrained.classifier {
                 backbone.extend(classifier.parameters.with_prefix(CLASSIFIER));
             }
         }
-        Network::Text(text) => tokenizer = Some(text.reader.tokenizer.to_bytes()?),
+        Network::Text(text) => {
+            tokenizer = Some(text.reader.tokenizer.to_bytes()?);
+            stored = recipe.lora.as_ref().map(|lora| lora.stored(&learned)).transpose()?;
+        }
     }
-    write(&options.out, &manifest, &backbone, &head, tokenizer.as_deref())?;
+    let arrays = Arrays { backbone: &backbone, stored: stored.as_ref().unwrap_or(&backbone), head: &head };
+    write(&options.out, &manifest, &arrays, tokenizer.as_deref())?;
     run.remove();
 
     seconds.total = started.elapsed().as_secs_f64();
@@ -258,7 +262,7 @@ fn score<T: Task>(
     backbone: &Parameters,
     head: &Parameters,
     part: Part,
-) -> Result<Option<ClassificationMetrics>> {
+) -> Result<Option<Metrics>> {
     if task.digests(part).is_empty() {
         return Ok(None);
     }

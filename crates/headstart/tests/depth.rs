@@ -62,7 +62,7 @@ fn arrays(bundle: &Path) -> Vec<(String, Vec<u32>)> {
 }
 
 fn accuracy(report: &Report) -> f64 {
-    report.metrics.as_ref().unwrap().accuracy
+    report.metrics.as_ref().unwrap().headline()
 }
 
 #[test]

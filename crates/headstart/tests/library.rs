@@ -157,6 +157,6 @@ fn the_published_network_tells_ants_from_bees() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = Recipe { data, weights: Some(weights.display().to_string()), ..Recipe::default() };
     let report = run(&recipe, &options(&folder), &mut Silent).unwrap();
-    let accuracy = report.metrics.unwrap().accuracy;
+    let accuracy = report.metrics.unwrap().headline();
     assert!(accuracy >= 0.95, "{accuracy}");
 }

@@ -11,7 +11,7 @@ use crate::report::Result;
 use crate::{tables, terminal};
 
 pub(crate) fn run(options: &Evaluate) -> Result {
-    let bundle = predict::open(&options.bundle, options.no_self_test)?;
+    let bundle = predict::open(&options.bundle, options.weights.as_deref(), options.no_self_test)?;
     let display = Mutex::new(Display::new(if options.json { Style::Quiet } else { Style::Human }));
     let evaluation = headstart::evaluate(&bundle, &options.data, threads(options.threads), &|done, total| {
         if let Ok(mut display) = display.try_lock() {
@@ -28,7 +28,6 @@ pub(crate) fn run(options: &Evaluate) -> Result {
         terminal::error_line(&format!("skipped  {}", skipped.reason));
     }
     let name = format!("{} {}", evaluation.examples, if bundle.reads_text() { "texts" } else { "photos" });
-    terminal::line(&tables::headline(&name, &evaluation.metrics));
-    terminal::line(tables::classes(&evaluation.metrics, &evaluation.labels).trim_end());
+    terminal::line(tables::scores(&name, &evaluation.metrics, &evaluation.labels).trim_end());
     Ok(())
 }

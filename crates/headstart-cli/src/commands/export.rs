@@ -11,7 +11,7 @@ use crate::{tables, terminal};
 
 pub(crate) fn run(options: &Export) -> Result {
     let format = export::find(&options.format)?;
-    let bundle = predict::open(&options.bundle, options.no_self_test)?;
+    let bundle = predict::open(&options.bundle, None, options.no_self_test)?;
     let path = options.out.clone().unwrap_or_else(|| default_path(&options.bundle, format));
     let report = bundle.export(format, &path)?;
     if options.json {

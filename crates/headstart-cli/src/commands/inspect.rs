@@ -120,7 +120,7 @@ fn bundle_text(bundle: &Bundle) -> String {
     );
     let parts = [("validation", &manifest.scores.validation), ("test", &manifest.scores.test)];
     for (name, metrics) in parts.into_iter().filter_map(|(name, metrics)| Some((name, metrics.as_ref()?))) {
-        text.push_str(&tables::headline(name, metrics));
+        text.push_str(&tables::summary(name, metrics));
     }
     text
 }

@@ -13,13 +13,13 @@ use super::threads;
 use crate::arguments::Predict;
 use crate::progress::{Display, Style};
 use crate::report::{Failure, Result};
-use crate::terminal;
+use crate::{marked_text, terminal};
 
 /// Fewer photos than this are done before a bar could be read.
 const BAR_FROM: usize = 32;
 
 pub(crate) fn run(options: &Predict) -> Result {
-    let bundle = open(&options.bundle, options.no_self_test)?;
+    let bundle = open(&options.bundle, options.weights.as_deref(), options.no_self_test)?;
     if bundle.reads_text() {
         return run_texts(&bundle, options);
     }
@@ -75,6 +75,18 @@ fn classes(top: &[Candidate]) -> String {
 fn run_texts(bundle: &Bundle, options: &Predict) -> Result {
     let texts = texts(&options.inputs)?;
     let progress = progress(options, texts.len());
+    if bundle.tags_words() {
+        let predictions = bundle.predict_entities(&texts, threads(options.threads), &progress)?;
+        drop(progress);
+        let kinds = bundle.manifest().labels.iter().filter_map(|tag| tag.strip_prefix("B-")).collect::<Vec<_>>();
+        for prediction in &predictions {
+            match options.json {
+                true => terminal::line(&serde_json::to_string(prediction).expect("plain text and numbers")),
+                false => terminal::line(&marked_text::line(prediction, &kinds, terminal::output_has_colors())),
+            }
+        }
+        return Ok(());
+    }
     let predictions = bundle.predict_texts(&texts, options.top, threads(options.threads), &progress)?;
     drop(progress);
     for prediction in &predictions {
@@ -82,8 +94,13 @@ fn run_texts(bundle: &Bundle, options: &Predict) -> Result {
             terminal::line(&serde_json::to_string(prediction).expect("plain text and numbers"));
             continue;
         }
-        let cut = if prediction.cut_tokens > 0 { "  (its end was cut off)" } else { "" };
-        terminal::line(&format!("{}  {}{cut}", classes(&prediction.top), prediction.text));
+        let cut = if prediction.cut_tokens > 0 { marked_text::CUT } else { "" };
+        let said = match &prediction.labels {
+            Some(labels) if labels.is_empty() => "no label".to_owned(),
+            Some(labels) => classes(labels),
+            None => classes(&prediction.top),
+        };
+        terminal::line(&format!("{said}  {}{cut}", prediction.text));
     }
     Ok(())
 }
@@ -109,8 +126,13 @@ fn texts(inputs: &[PathBuf]) -> Result<Vec<String>> {
     Ok(texts)
 }
 
-pub(super) fn open(path: &Path, untested: bool) -> Result<Bundle> {
-    Ok(if untested { Bundle::open_untested(path)? } else { Bundle::open(path)? })
+/// Opens a bundle; `base` is what adapters stand on.
+pub(super) fn open(path: &Path, base: Option<&Path>, untested: bool) -> Result<Bundle> {
+    Ok(match base {
+        Some(base) => Bundle::open_on(path, base, !untested)?,
+        None if untested => Bundle::open_untested(path)?,
+        None => Bundle::open(path)?,
+    })
 }
 
 fn json(prediction: &headstart::Prediction) -> String {

@@ -1,13 +1,11 @@
 //! What was typed → what it means: options laid over a recipe.
 
-use headstart::data::layouts::holds_texts;
-use headstart::nn::NormStatistics;
+use headstart::nn::{LoraRecipe, LoraStore, NormStatistics};
 use headstart::recipe::{Arithmetic, ClassWeights, Optimizer, Output, Phase, Precision, Schedule};
-use headstart::tasks::Task;
-use headstart::tasks::text_classification::TextClassification;
+use headstart::tasks::{self, Reads};
 use headstart::{Freeze, HeadRecipe, Recipe};
 
-use crate::arguments::{Activation, OptimizerName, RecipeOptions, Schedule as ScheduleName};
+use crate::arguments::{Activation, LoraStored, OptimizerName, RecipeOptions, Schedule as ScheduleName};
 use crate::report::Result;
 
 /// Rate of stages that were pretrained: a tenth of the head's keeps what they know.
@@ -16,6 +14,8 @@ const FINE_TUNE_RATE: f64 = 1e-4;
 const AUTO: (f64, f64, usize) = (3e-4, 0.9, 16);
 /// Rate of a transformer that learns as a whole (Devlin et al. 2018), and part of it that the layer before has.
 const FINE_TUNE_TEXT: (f64, f64) = (5e-5, 0.9);
+/// Rate of adapters, which start from nothing and stand at every layer alike.
+const ADAPTERS: (f64, f64) = (1e-3, 1.0);
 /// Stages that learn when nobody says where to cut.
 const OPEN_STAGES: usize = 2;
 
@@ -54,6 +54,15 @@ pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
         None => {}
     }
     recipe.batch = options.batch.unwrap_or(recipe.batch);
+    recipe.micro_batch = options.micro_batch.or(recipe.micro_batch);
+    if let Some(text) = &options.lora {
+        let store = match options.lora_store {
+            None | Some(LoraStored::Apart) => LoraStore::Apart,
+            Some(LoraStored::Merged) => LoraStore::Merged,
+            Some(LoraStored::Alone) => LoraStore::Alone,
+        };
+        recipe.lora = Some(LoraRecipe { store, ..text.parse()? });
+    }
     recipe.steps_per_epoch = options.steps_per_epoch.or(recipe.steps_per_epoch);
     recipe.seed = options.seed.unwrap_or(recipe.seed);
     recipe.views = options.views.unwrap_or(recipe.views);
@@ -112,11 +121,9 @@ fn preset(options: &RecipeOptions) -> Recipe {
 }
 
 fn reads_text(options: &RecipeOptions) -> bool {
-    match (&options.task, &options.data) {
-        (Some(task), _) => task == TextClassification::NAME,
-        (None, Some(data)) => holds_texts(data),
-        (None, None) => false,
-    }
+    let data = options.data.as_deref().unwrap_or(std::path::Path::new(""));
+    // A task that is not known, and data that no task knows, are refused when the recipe is run.
+    tasks::find(options.task.as_deref(), data).is_ok_and(|task| task.reads == Reads::Text)
 }
 
 fn is_auto(options: &RecipeOptions) -> bool {
@@ -148,7 +155,7 @@ fn set_phases(recipe: &mut Recipe, options: &RecipeOptions) {
         let norm = NormStatistics::Fixed;
         let open = match reads_text(options) {
             true => {
-                let (learning_rate, stage_decay) = FINE_TUNE_TEXT;
+                let (learning_rate, stage_decay) = if options.lora.is_some() { ADAPTERS } else { FINE_TUNE_TEXT };
                 let freeze = typed_freeze.unwrap_or(Freeze::Nothing);
                 Phase { freeze, epochs, learning_rate, schedule: Schedule::Linear, stage_decay, norm }
             }
@@ -161,7 +168,14 @@ fn set_phases(recipe: &mut Recipe, options: &RecipeOptions) {
                 norm,
             },
         };
-        recipe.phases = vec![head, open];
+        let gradual = (1..=options.gradual.unwrap_or(0)).map(|count| Phase {
+            freeze: Freeze::AllBut(count),
+            epochs: 1,
+            schedule: Schedule::Constant,
+            ..open.clone()
+        });
+        recipe.phases = std::iter::once(head).chain(gradual).collect();
+        recipe.phases.push(open);
     } else {
         let phase = &mut recipe.phases[0];
         phase.epochs = options.epochs.unwrap_or(phase.epochs);

@@ -1,12 +1,22 @@
 //! Where whole commands are run: a folder with a cache of its own and room for data and bundles.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use headstart::data::synthetic::leaves::write_data_set;
 use serde_json::Value;
 use tempfile::TempDir;
+
+pub(crate) const GOOD: [&str; 5] = ["good", "fine", "great", "lovely", "nice"];
+pub(crate) const BAD: [&str; 5] = ["bad", "poor", "dull", "awful", "sad"];
+pub(crate) const FILLING: [&str; 12] =
+    ["the", "a", "film", "was", "is", "it", "very", "and", "plot", "cast", "song", "story"];
+
+/// The events called `name`.
+pub(crate) fn of<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
+    events.iter().filter(|event| event["event"] == name).collect()
+}
 
 pub(crate) struct Desk {
     pub(crate) folder: TempDir,
@@ -21,6 +31,22 @@ impl Desk {
     pub(crate) fn with_leaves(per_class: usize) -> Self {
         let desk = Self::empty();
         write_data_set(&desk.path("leaves"), per_class, 48, 3).unwrap();
+        desk
+    }
+
+    /// A tiny transformer of `architecture`, as Hugging Face transformers wrote it, in the folder of that name; its
+    /// vocabulary is the words above.
+    pub(crate) fn with_transformer(architecture: &str) -> Self {
+        let desk = Self::empty();
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/parity/transformers");
+        std::fs::create_dir(desk.path(architecture)).unwrap();
+        for name in ["config.json", "model.safetensors"] {
+            let from = fixtures.join(architecture).join(name);
+            std::fs::copy(from, desk.path(architecture).join(name)).unwrap();
+        }
+        let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ",", ".", "!", "##s"];
+        let vocabulary: Vec<&str> = special.into_iter().chain(GOOD).chain(BAD).chain(FILLING).collect();
+        std::fs::write(desk.path(architecture).join("vocab.txt"), vocabulary.join("\n") + "\n").unwrap();
         desk
     }
 

@@ -20,7 +20,7 @@ pub(super) const LAYOUT: Layout = Layout {
     name: "conll",
     describes: "one `word tag` a line, an empty line between sentences: train.conll, or a folder with train, dev and test files",
     recognizes: |path| evidence(path) == Some(Evidence::Conll),
-    open: Opener::Text(open),
+    open: Opener::Entities(open),
 };
 
 /// Most columns of a line.

@@ -18,7 +18,7 @@ pub(super) const LAYOUT: Layout = Layout {
     name: "json_spans",
     describes: r#"{"text": "…", "spans": [{"start": 0, "end": 4, "label": "PER"}]} a line, offsets in characters; or {"tokens": […], "tags": […]}"#,
     recognizes: |path| evidence(path) == Some(Evidence::JsonSpans),
-    open: Opener::Text(open),
+    open: Opener::Entities(open),
 };
 
 /// Fields that hold spans: those of Prodigy, spaCy, doccano.

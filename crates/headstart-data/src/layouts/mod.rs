@@ -34,6 +34,8 @@ pub enum Opener {
     Images(fn(&Path) -> Result<Listing, DataError>),
     /// Reads texts whole.
     Text(fn(&Path, &TextOptions) -> Result<TextSet, DataError>),
+    /// Reads texts whole, of which stretches are named.
+    Entities(fn(&Path, &TextOptions) -> Result<TextSet, DataError>),
 }
 
 /// Every layout that we read.
@@ -50,9 +52,14 @@ pub fn holds_images(path: &Path) -> bool {
     find(path).is_some_and(|layout| matches!(layout.open, Opener::Images(_)))
 }
 
-/// Whether a path looks like a data set of texts.
+/// Whether a path looks like a data set of texts with a class or labels each.
 pub fn holds_texts(path: &Path) -> bool {
     find(path).is_some_and(|layout| matches!(layout.open, Opener::Text(_)))
+}
+
+/// Whether a path looks like a data set of texts with named stretches.
+pub fn holds_entities(path: &Path) -> bool {
+    find(path).is_some_and(|layout| matches!(layout.open, Opener::Entities(_)))
 }
 
 /// Opens a data set of pictures.
@@ -67,7 +74,7 @@ pub fn open(path: &Path) -> Result<Listing, DataError> {
     };
     match layout.open {
         Opener::Images(open) => open(path),
-        Opener::Text(_) => Err(DataError::Layout {
+        Opener::Text(_) | Opener::Entities(_) => Err(DataError::Layout {
             path: path.to_owned(),
             reason: format!("it looks like `{}`, which holds texts; pictures were expected", layout.name),
             help: "give a folder of photos for each class".to_owned(),
@@ -82,13 +89,13 @@ pub fn open(path: &Path) -> Result<Listing, DataError> {
 pub fn open_text(path: &Path, options: &TextOptions) -> Result<TextSet, DataError> {
     std::fs::metadata(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
     let expected = || {
-        let rows = LAYOUTS.iter().filter(|layout| matches!(layout.open, Opener::Text(_)));
+        let rows = LAYOUTS.iter().filter(|layout| !matches!(layout.open, Opener::Images(_)));
         let names: Vec<String> = rows.map(|layout| format!("{} ({})", layout.name, layout.describes)).collect();
         format!("texts are read as {}", names.join("; "))
     };
     let refuse = |reason: String| Err(DataError::Layout { path: path.to_owned(), reason, help: expected() });
     match find(path) {
-        Some(Layout { open: Opener::Text(open), .. }) => open(path, options),
+        Some(Layout { open: Opener::Text(open) | Opener::Entities(open), .. }) => open(path, options),
         Some(layout) => refuse(format!("it looks like `{}`, which holds pictures; texts were expected", layout.name)),
         None => refuse("it looks like no layout of texts".to_owned()),
     }

@@ -11,6 +11,7 @@ pub mod table;
 pub mod tokenizer;
 mod tokenizer_files;
 pub mod wordpiece_trainer;
+pub mod words;
 
 use std::fmt;
 use std::ops::Range;

@@ -7,7 +7,7 @@ use crate::depth::Choice;
 use crate::network::Network;
 use crate::nn::TransformerShape;
 use crate::recipe::{Pool, Recipe};
-use crate::tasks::image_classification::metrics::ClassificationMetrics;
+use crate::tasks::Metrics;
 use crate::train::observer::Epoch;
 
 /// Key of the manifest in the metadata.
@@ -126,7 +126,7 @@ pub struct Examples {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// On the validation examples.
-    pub validation: Option<ClassificationMetrics>,
+    pub validation: Option<Metrics>,
     /// On the test examples.
-    pub test: Option<ClassificationMetrics>,
+    pub test: Option<Metrics>,
 }

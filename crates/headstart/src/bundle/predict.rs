@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use headstart_data::image::{self, RgbImage};
 use headstart_data::preprocess::Preprocess;
 use headstart_data::text::tokenizer::Tokenizer;
+use headstart_data::text::words::words;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,10 @@ use crate::parameters::Parameters;
 use crate::recipe::{Output, Pool};
 use crate::tasks::image_classification::ClassificationHead;
 use crate::tasks::image_classification::decode::{self, Candidate};
+use crate::tasks::text_classification::metrics::THRESHOLD;
+use crate::tasks::token_classification;
+use crate::tasks::token_classification::data::WordTokens;
+use crate::tasks::token_classification::decode::FoundEntity;
 
 /// What a bundle says of one picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +64,21 @@ pub struct TextPrediction {
     pub probability: f32,
     /// The most probable classes, best first.
     pub top: Vec<Candidate>,
+    /// Of a bundle that gives a text any number of labels: those that are more probable than not, best first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<Candidate>>,
+    /// Tokens at the end of the text that were more than the bundle reads.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cut_tokens: usize,
+}
+
+/// What a bundle says of the words of one text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EntityPrediction {
+    /// The text.
+    pub text: String,
+    /// The entities, in the order of the text.
+    pub entities: Vec<FoundEntity>,
     /// Tokens at the end of the text that were more than the bundle reads.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cut_tokens: usize,
@@ -147,11 +167,11 @@ impl Predictor {
         let Sample::Picture(preprocess) = &self.sample else {
             return Err(wrong_sample("texts", "pictures"));
         };
-        let mut features = Vec::new();
+        let mut rows = Rows::default();
         for picture in pictures {
-            features.extend(self.features(&preprocess.apply(picture), threads)?);
+            rows.push(self.features(&preprocess.apply(picture), threads)?);
         }
-        self.head_outputs(features, pictures.len())
+        Ok(self.head_outputs(rows))
     }
 
     /// Outputs of the head for texts, `[texts, N]`, and the tokens that were cut off each.
@@ -160,25 +180,67 @@ impl Predictor {
         texts: impl Iterator<Item = &'t str>,
         threads: usize,
     ) -> Result<(Vec<f32>, Vec<usize>)> {
-        let Sample::Text(reader) = &self.sample else {
-            return Err(wrong_sample("pictures", "texts"));
-        };
-        let (mut features, mut cut) = (Vec::new(), Vec::new());
+        let reader = self.reader()?;
+        let (mut rows, mut cut) = (Rows::default(), Vec::new());
         for text in texts {
             let (tokens, tokens_cut) = reader.read(text, None)?;
-            features.extend(self.features(&tokens, threads)?);
+            rows.push(self.features(&tokens, threads)?);
             cut.push(tokens_cut);
         }
-        Ok((self.head_outputs(features, cut.len())?, cut))
+        Ok((self.head_outputs(rows), cut))
+    }
+
+    /// What the self-test of a bundle of texts records: the outputs for its sentences, one row each or one row a token.
+    pub(super) fn self_test_outputs<'t>(&self, texts: impl Iterator<Item = &'t str>) -> Result<Vec<f32>> {
+        Ok(self.text_outputs(texts, 1)?.0)
+    }
+
+    /// Tag of each word of a text and its probability.
+    pub(crate) fn tags_of(&self, words: &WordTokens) -> Result<Vec<(usize, f32)>> {
+        let mut rows = Rows::default();
+        rows.push(self.features(&words.tokens, 1)?);
+        Ok(token_classification::decode::tags_of(words, &self.head_outputs(rows), self.labels.len()))
+    }
+
+    /// Tag of each word of a text, the sum of the losses of its words, and how many of them were read.
+    pub(crate) fn tags_and_loss(&self, words: &WordTokens, right: &[usize]) -> Result<(Vec<usize>, f64, usize)> {
+        let mut rows = Rows::default();
+        rows.push(self.features(&words.tokens, 1)?);
+        let outputs = self.head_outputs(rows);
+        let found = token_classification::decode::tags_of(words, &outputs, self.labels.len());
+        let (loss, asked) = token_classification::decode::loss_of(words, right, &outputs, self.labels.len());
+        Ok((found.into_iter().map(|(tag, _)| tag).collect(), loss, asked))
+    }
+
+    /// The reader of texts.
+    pub(crate) fn reader(&self) -> Result<&TextReader> {
+        match &self.sample {
+            Sample::Text(reader) => Ok(reader),
+            Sample::Picture(_) => Err(wrong_sample("pictures", "texts")),
+        }
+    }
+
+    /// Outputs of a row: one a label, or a single one for two classes.
+    pub(super) fn output_count(&self) -> usize {
+        if self.output == Output::Sigmoid { 1 } else { self.labels.len() }
+    }
+
+    pub(crate) fn output(&self) -> Output {
+        self.output
+    }
+
+    /// Whether the outputs are of tokens, and not of whole texts.
+    pub(crate) fn tags_words(&self) -> bool {
+        self.pool == Pool::Tokens
     }
 
     fn features(&self, input: &[f32], threads: usize) -> Result<Vec<f32>> {
         self.network.forward(input, self.network.stage_count(), self.pool, threads)
     }
 
-    fn head_outputs(&self, features: Vec<f32>, batch: usize) -> Result<Vec<f32>> {
+    fn head_outputs(&self, rows: Rows) -> Vec<f32> {
         let layout = self.network.layout(self.network.stage_count(), self.pool);
-        Ok(values(self.head.forward(layout.tensor(Rows::even(features, batch), &Device::default()), None)))
+        values(self.head.forward(layout.tensor(rows, &Device::default()), None))
     }
 
     /// Class probabilities of one decoded picture; threads share it out by rows.
@@ -186,10 +248,12 @@ impl Predictor {
         Ok(decode::probabilities(&self.outputs(std::slice::from_ref(picture), threads)?, self.output))
     }
 
-    /// Class probabilities of one text, and the tokens cut off it.
-    pub(crate) fn text_probabilities(&self, text: &str) -> Result<(Vec<f32>, usize)> {
-        let (outputs, cut) = self.text_outputs(std::iter::once(text), 1)?;
-        Ok((decode::probabilities(&outputs, self.output), cut[0]))
+    /// Class probabilities of one text or pair, and the tokens cut off it.
+    pub(crate) fn text_probabilities(&self, text: &str, pair: Option<&str>) -> Result<(Vec<f32>, usize)> {
+        let (tokens, cut) = self.reader()?.read(text, pair)?;
+        let mut rows = Rows::default();
+        rows.push(self.features(&tokens, 1)?);
+        Ok((decode::probabilities(&self.head_outputs(rows), self.output), cut))
     }
 }
 
@@ -268,10 +332,71 @@ impl Bundle {
     }
 
     fn predict_text_top(&self, text: &str, top: usize) -> Result<TextPrediction> {
-        let (probabilities, cut_tokens) = self.predictor.text_probabilities(text)?;
-        let top = decode::top(&probabilities, &self.predictor.labels, top.max(1));
-        let (label, probability) = (top[0].label.clone(), top[0].probability);
-        Ok(TextPrediction { text: text.to_owned(), label, probability, top, cut_tokens })
+        if self.tags_words() {
+            return Err(Error::Recipe {
+                reason: "this bundle finds entities, and the class of a text was asked for".to_owned(),
+                help: "ask for the entities of the text".to_owned(),
+            });
+        }
+        let (probabilities, cut_tokens) = self.predictor.text_probabilities(text, None)?;
+        let all = decode::top(&probabilities, &self.predictor.labels, probabilities.len());
+        let labels = (self.predictor.output == Output::Sigmoids)
+            .then(|| all.iter().filter(|candidate| candidate.probability > THRESHOLD).cloned().collect());
+        let (label, probability) = (all[0].label.clone(), all[0].probability);
+        let top = all.into_iter().take(top.max(1)).collect();
+        Ok(TextPrediction { text: text.to_owned(), label, probability, top, labels, cut_tokens })
+    }
+
+    /// Whether the bundle finds entities in texts.
+    pub fn tags_words(&self) -> bool {
+        self.predictor.tags_words()
+    }
+
+    /// Finds the entities of one text.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] when the bundle does not find entities.
+    pub fn predict_entities_of(&self, text: &str) -> Result<EntityPrediction> {
+        if !self.tags_words() {
+            return Err(Error::Recipe {
+                reason: "this bundle finds no entities".to_owned(),
+                help: "train one on tagged words, or ask for the class of the text".to_owned(),
+            });
+        }
+        let words = WordTokens::read(self.predictor.reader()?, text, words(text, &[]))?;
+        let found = self.predictor.tags_of(&words)?;
+        let entities = token_classification::decode::entities_of(text, &words.words, &self.predictor.labels, &found);
+        Ok(EntityPrediction { text: text.to_owned(), entities, cut_tokens: words.cut })
+    }
+
+    /// Finds the entities of many texts in parallel, in order.
+    ///
+    /// # Errors
+    /// As [`Bundle::predict_entities_of`].
+    pub fn predict_entities(
+        &self,
+        texts: &[String],
+        threads: usize,
+        progress: &(dyn Fn(usize) + Sync),
+    ) -> Result<Vec<EntityPrediction>> {
+        self.of_all(texts, threads, progress, &|text| self.predict_entities_of(text))
+    }
+
+    fn of_all<P: Send>(
+        &self,
+        texts: &[String],
+        threads: usize,
+        progress: &(dyn Fn(usize) + Sync),
+        predict: &(dyn Fn(&str) -> Result<P> + Sync),
+    ) -> Result<Vec<P>> {
+        let done = AtomicUsize::new(0);
+        let predict = |text: &String| {
+            let prediction = predict(text);
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+            prediction
+        };
+        let pool = crate::run::thread_pool(threads)?;
+        pool.install(|| texts.par_iter().map(predict).collect())
     }
 
     /// Predicts many texts in parallel, in order.
@@ -285,13 +410,6 @@ impl Bundle {
         threads: usize,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Vec<TextPrediction>> {
-        let done = AtomicUsize::new(0);
-        let predict = |text: &String| {
-            let prediction = self.predict_text_top(text, top);
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-            prediction
-        };
-        let pool = crate::run::thread_pool(threads)?;
-        pool.install(|| texts.par_iter().map(predict).collect())
+        self.of_all(texts, threads, progress, &|text| self.predict_text_top(text, top))
     }
 }

@@ -12,8 +12,9 @@ use super::predict::Predictor;
 use super::self_test::{OUTPUTS, PICTURES, TEXTS, worst};
 use crate::backbones::{self, TRANSFORMERS};
 use crate::error::{Error, Result};
-use crate::load::{Pretrained, PretrainedText, PretrainedTransformer, TextReader};
+use crate::load::{Pretrained, PretrainedText, PretrainedTransformer, TextReader, load_text};
 use crate::name_map::{Classifier, no_classifier};
+use crate::nn::LoraStore;
 use crate::parameters::Parameters;
 use crate::recipe::{Output, Pool};
 
@@ -33,7 +34,7 @@ impl Bundle {
     /// [`Error::Bundle`] when the file is not a bundle of a format that we read; [`Error::SelfTest`] when it does not
     /// give its recorded outputs here.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let (bundle, checkpoint) = Self::open_parts(path.as_ref())?;
+        let (bundle, checkpoint) = Self::open_parts(path.as_ref(), None)?;
         bundle.self_test(checkpoint.as_ref())?;
         Ok(bundle)
     }
@@ -43,7 +44,19 @@ impl Bundle {
     /// # Errors
     /// See [`Bundle::open`].
     pub fn open_untested(path: impl AsRef<Path>) -> Result<Self> {
-        Ok(Self::open_parts(path.as_ref())?.0)
+        Ok(Self::open_parts(path.as_ref(), None)?.0)
+    }
+
+    /// Opens a bundle that holds adapters alone, on the published weights of `base`; any other bundle needs no base.
+    ///
+    /// # Errors
+    /// See [`Bundle::open`]; [`Error::Bundle`] when these are not the weights that the adapters stand on.
+    pub fn open_on(path: impl AsRef<Path>, base: impl AsRef<Path>, tested: bool) -> Result<Self> {
+        let (bundle, checkpoint) = Self::open_parts(path.as_ref(), Some(base.as_ref()))?;
+        if tested {
+            bundle.self_test(checkpoint.as_ref())?;
+        }
+        Ok(bundle)
     }
 
     /// What the bundle says of itself.
@@ -64,15 +77,17 @@ impl Bundle {
     /// The arrays of backbone and head, read again from the file.
     pub(crate) fn arrays(&self) -> Result<(Parameters, Parameters)> {
         let arrays = read_all(weights::open(&self.path)?.as_ref())?;
-        Ok((arrays.strip_prefix("backbone."), arrays.strip_prefix("head.")))
+        let backbone = whole_backbone(&self.path, &self.manifest, arrays.strip_prefix("backbone."), None)?;
+        Ok((backbone, arrays.strip_prefix("head.")))
     }
 
-    fn open_parts(path: &Path) -> Result<(Self, Box<dyn Checkpoint>)> {
+    fn open_parts(path: &Path, base: Option<&Path>) -> Result<(Self, Box<dyn Checkpoint>)> {
         let checkpoint = weights::open(path)?;
         let manifest = read_manifest(checkpoint.as_ref())?
             .ok_or_else(|| bundle_error(path, "it is a weight file without a manifest"))?;
         let arrays = read_all(checkpoint.as_ref())?;
         let (backbone, head) = (arrays.strip_prefix("backbone."), arrays.strip_prefix("head."));
+        let backbone = whole_backbone(path, &manifest, backbone, base)?;
         let tokenizer = manifest.backbone.text.as_ref().map(|_| checkpoint.read(TOKENIZER)).transpose()?;
         let tokenizer = tokenizer.as_ref().map(|array| array.bytes.as_ref());
         let predictor = Predictor::new(&manifest, &backbone, &head, tokenizer).map_err(|error| match error {
@@ -88,7 +103,7 @@ impl Bundle {
         if self.reads_text() {
             let texts = checkpoint.read(TEXTS)?;
             let texts = String::from_utf8_lossy(&texts.bytes).into_owned();
-            return self.compare(&self.predictor.text_outputs(texts.lines(), 1)?.0, &expected);
+            return self.compare(&self.predictor.self_test_outputs(texts.lines())?, &expected);
         }
         let pictures = checkpoint.read(PICTURES)?;
         let [_, height, width, 3] = pictures.info.shape[..] else {
@@ -150,7 +165,7 @@ pub(crate) fn pretrained_text(path: &Path, longest: Option<usize>) -> Result<Opt
     }
     let Ok(checkpoint) = weights::open(path) else { return Ok(None) };
     let Some(manifest) = read_manifest(checkpoint.as_ref())? else { return Ok(None) };
-    let Some(text) = manifest.backbone.text else {
+    let Some(text) = manifest.backbone.text.clone() else {
         return Err(bundle_error(path, "it reads pictures, and a network of texts was asked for"));
     };
     let name = &manifest.backbone.name;
@@ -163,12 +178,43 @@ pub(crate) fn pretrained_text(path: &Path, longest: Option<usize>) -> Result<Opt
             spec,
             family: &spec.families[0],
             shape: text.shape,
-            parameters: read_all(checkpoint.as_ref())?.strip_prefix("backbone."),
+            parameters: whole_backbone(
+                path,
+                &manifest,
+                read_all(checkpoint.as_ref())?.strip_prefix("backbone."),
+                None,
+            )?,
             source: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             unused: Vec::new(),
         },
-        licence: manifest.backbone.licence,
+        licence: manifest.backbone.licence.clone(),
     }))
+}
+
+/// The arrays that predict: adapters are merged, and stand on the weights of `base` or of where the run found them if the
+/// bundle holds nothing else.
+fn whole_backbone(path: &Path, manifest: &Manifest, stored: Parameters, base: Option<&Path>) -> Result<Parameters> {
+    let Some(lora) = &manifest.recipe.lora else { return Ok(stored) };
+    if lora.store != LoraStore::Alone {
+        return lora.merged(&stored);
+    }
+    let named = manifest.recipe.weights.as_deref().map(Path::new);
+    let base = base.or(named.filter(|base| base.exists())).ok_or_else(|| {
+        bundle_error(path, "it holds adapters alone: give the weights that they stand on with --weights FOLDER")
+    })?;
+    let published = match pretrained_text(base, None)? {
+        Some(text) => text,
+        None => load_text(base, None)?,
+    };
+    if published.transformer.parameters.digest() != manifest.backbone.pretrained_digest {
+        return Err(bundle_error(
+            path,
+            &format!("its adapters stand on other weights than those of `{}`", base.display()),
+        ));
+    }
+    let mut whole = published.transformer.parameters;
+    whole.extend(stored);
+    lora.merged(&whole)
 }
 
 /// The head of a bundle as a classifier with its labels; `None` when the file is no bundle.

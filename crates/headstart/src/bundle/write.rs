@@ -10,35 +10,38 @@ use crate::error::Result;
 use crate::parameters::{Parameter, Parameters};
 use crate::publish::publish;
 
+/// The arrays of a model.
+pub(crate) struct Arrays<'a> {
+    /// The backbone that predicts.
+    pub(crate) backbone: &'a Parameters,
+    /// What is written of it: the same, or with its adapters apart.
+    pub(crate) stored: &'a Parameters,
+    pub(crate) head: &'a Parameters,
+}
+
 /// Writes a bundle atomically; the self-test is run to record its outputs. `tokenizer` belongs to a network of texts.
-pub(crate) fn write(
-    path: &Path,
-    manifest: &Manifest,
-    backbone: &Parameters,
-    head: &Parameters,
-    tokenizer: Option<&[u8]>,
-) -> Result<()> {
-    let predictor = Predictor::new(manifest, backbone, head, tokenizer)?;
+pub(crate) fn write(path: &Path, manifest: &Manifest, model: &Arrays<'_>, tokenizer: Option<&[u8]>) -> Result<()> {
+    let predictor = Predictor::new(manifest, model.backbone, model.head, tokenizer)?;
     let bytes =
         |name: &str, bytes: &[u8]| Asset { name: name.to_owned(), shape: vec![bytes.len()], bytes: bytes.to_vec() };
-    let (count, outputs, assets) = match tokenizer {
+    let (outputs, assets) = match tokenizer {
         None => {
             let pictures = self_test::pictures();
             let outputs = predictor.outputs(&pictures, 1)?;
             let shape = vec![pictures.len(), pictures[0].height() as usize, pictures[0].width() as usize, 3];
             let bytes = pictures.iter().flat_map(|picture| picture.as_raw().iter().copied()).collect();
-            (pictures.len(), outputs, vec![Asset { name: PICTURES.to_owned(), shape, bytes }])
+            (outputs, vec![Asset { name: PICTURES.to_owned(), shape, bytes }])
         }
         Some(tokenizer) => {
-            let (outputs, _) = predictor.text_outputs(SENTENCES.lines(), 1)?;
+            let outputs = predictor.self_test_outputs(SENTENCES.lines())?;
             let assets = vec![bytes(TEXTS, SENTENCES.as_bytes()), bytes(TOKENIZER, tokenizer)];
-            (SENTENCES.lines().count(), outputs, assets)
+            (outputs, assets)
         }
     };
-    let mut arrays = backbone.with_prefix("backbone.");
-    arrays.extend(head.with_prefix("head."));
-    let width = outputs.len() / count;
-    arrays.insert(OUTPUTS, Parameter { shape: vec![count, width], values: outputs });
+    let mut arrays = model.stored.with_prefix("backbone.");
+    arrays.extend(model.head.with_prefix("head."));
+    let width = predictor.output_count();
+    arrays.insert(OUTPUTS, Parameter { shape: vec![outputs.len() / width, width], values: outputs });
     let manifest = serde_json::to_string(manifest).expect("a manifest is plain data");
     publish(path, &encode(&arrays, &assets, &[(KEY, manifest)]))
 }

@@ -1,5 +1,6 @@
 //! A transformer with the tokenizer that was published beside it.
 
+use std::ops::Range;
 use std::path::Path;
 
 use headstart_data::text::tokenizer::Tokenizer;
@@ -70,8 +71,29 @@ impl TextReader {
             // A tokenizer without special tokens makes nothing of an empty text; a network needs something to read.
             (ids, kinds) = (vec![self.tokenizer.padding()], vec![0]);
         }
+        Ok((self.values(&ids, kinds), encoding.cut))
+    }
+}
+
+impl TextReader {
+    /// Number and kind of each token of a text, the word that each is of, and how many tokens were cut off. `words` are bytes
+    /// of the text.
+    ///
+    /// # Errors
+    /// As [`TextReader::read`].
+    pub fn read_words(&self, text: &str, words: &[Range<usize>]) -> Result<(Vec<f32>, Vec<Option<usize>>, usize)> {
+        let encoding = self.tokenizer.encode(text, None, self.longest)?;
+        let word_of = encoding.words_among(words);
+        if encoding.ids.is_empty() {
+            let (tokens, cut) = self.read(text, None)?;
+            return Ok((tokens, vec![None], cut));
+        }
+        Ok((self.values(&encoding.ids, encoding.kinds), word_of, encoding.cut))
+    }
+
+    fn values(&self, ids: &[u32], kinds: Vec<u32>) -> Vec<f32> {
         let last = self.kinds.saturating_sub(1) as u32;
-        Ok((Tokens::values(&ids, kinds.into_iter().map(|kind| kind.min(last))), encoding.cut))
+        Tokens::values(ids, kinds.into_iter().map(|kind| kind.min(last)))
     }
 }
 

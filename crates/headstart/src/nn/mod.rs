@@ -14,4 +14,5 @@ pub use conv_norm::{ConvNorm, NormStatistics, Padding};
 pub(crate) use cpu_tensors::release_buffers;
 pub use dense::Dense;
 pub use graph::Graph;
-pub use transformer::{DenseActivation, FrozenTransformer, LoraRecipe, Transformer, TransformerShape};
+pub(crate) use transformer::is_adapter;
+pub use transformer::{DenseActivation, FrozenTransformer, LoraRecipe, LoraStore, Transformer, TransformerShape};

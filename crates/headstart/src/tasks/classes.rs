@@ -6,7 +6,7 @@ use super::Score;
 use super::image_classification::metrics::ClassificationMetrics;
 use super::image_classification::{decode, loss};
 use crate::error::{Error, Result};
-use crate::recipe::{Output, Recipe};
+use crate::recipe::{HeadRecipe, Output, Recipe};
 
 /// The right class of each example of a part.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,9 @@ impl Truth<'_> {
         let labels: Vec<usize> = examples.iter().map(|&example| self.labels[example]).collect();
         match self.recipe.head.output {
             Output::Softmax => loss::cross_entropy(outputs, &labels, weights, self.recipe.label_smoothing),
-            Output::Sigmoid => loss::binary_cross_entropy(outputs, &labels, weights, self.recipe.label_smoothing),
+            Output::Sigmoid | Output::Sigmoids => {
+                loss::binary_cross_entropy(outputs, &labels, weights, self.recipe.label_smoothing)
+            }
         }
     }
 
@@ -36,8 +38,10 @@ impl Truth<'_> {
             let label = self.labels[example];
             score.add(Score {
                 loss_sum: -f64::from(probabilities[label].max(f32::MIN_POSITIVE)).ln(),
+                losses: 1,
                 correct: usize::from(decode::best(&probabilities) == label),
                 count: 1,
+                found: None,
             });
             debug_assert_eq!(probabilities.len(), self.classes);
         }
@@ -59,8 +63,14 @@ impl Truth<'_> {
 ///
 /// # Errors
 /// [`Error::Recipe`] when there are not two.
-pub(crate) fn check_output(recipe: &Recipe, classes: usize) -> Result<()> {
-    if recipe.head.output == Output::Sigmoid && classes != 2 {
+pub(crate) fn check_output(head: &HeadRecipe, classes: usize) -> Result<()> {
+    if head.output == Output::Sigmoids {
+        return Err(Error::Recipe {
+            reason: "a sigmoid a label is for examples with several labels, and each has one class here".to_owned(),
+            help: "leave --output out".to_owned(),
+        });
+    }
+    if head.output == Output::Sigmoid && classes != 2 {
         return Err(Error::Recipe {
             reason: format!("one sigmoid unit tells two classes apart, the data has {classes}"),
             help: "leave --output softmax".to_owned(),

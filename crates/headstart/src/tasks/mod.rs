@@ -2,13 +2,18 @@
 
 pub(crate) mod classes;
 pub mod image_classification;
+mod metrics;
 pub mod text_classification;
+pub(crate) mod texts;
+pub mod token_classification;
 
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use headstart_data::augmentation::Augmentation;
 use headstart_data::layouts::Split;
+use headstart_data::text::entities::entities;
+pub use metrics::Metrics;
 
 use crate::error::{Error, Result};
 use crate::features::FeatureLayout;
@@ -26,6 +31,8 @@ pub struct TaskSpec {
     pub name: &'static str,
     /// What it learns from what.
     pub summary: &'static str,
+    /// What its network reads.
+    pub reads: Reads,
     /// Whether a data set looks like this task's.
     pub recognizes: fn(&Path) -> bool,
     /// Runs a whole recipe.
@@ -43,7 +50,7 @@ impl std::fmt::Debug for TaskSpec {
 }
 
 /// Every task that we have.
-pub const TASKS: &[&TaskSpec] = &[&image_classification::SPEC, &text_classification::SPEC];
+pub const TASKS: &[&TaskSpec] = &[&image_classification::SPEC, &text_classification::SPEC, &token_classification::SPEC];
 
 /// The task called `name`, or the one that recognizes the data.
 ///
@@ -133,6 +140,12 @@ pub trait Task: Sized + Sync {
     /// When the data set cannot be used at all; single bad examples are reported to the observer and left out.
     fn open(recipe: &Recipe, network: &Network, options: &RunOptions, observer: &mut dyn Observer) -> Result<Self>;
 
+    /// The head that the data ask for, where `asked` can be that.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] where it cannot.
+    fn head_recipe(&self, asked: &HeadRecipe) -> Result<HeadRecipe>;
+
     /// Class names in the order of the outputs.
     fn labels(&self) -> &[String];
 
@@ -181,41 +194,85 @@ pub trait Task: Sized + Sync {
     fn score(&self, recipe: &Recipe, part: Part, examples: &[usize], outputs: &[f32]) -> Score;
 
     /// All metrics of the outputs of a whole part.
-    fn metrics(
-        &self,
-        recipe: &Recipe,
-        part: Part,
-        outputs: &[f32],
-    ) -> image_classification::metrics::ClassificationMetrics;
+    fn metrics(&self, recipe: &Recipe, part: Part, outputs: &[f32]) -> Metrics;
 }
 
 /// What an epoch line shows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {
-    /// Sum of the losses of the examples.
+    /// Sum of the losses.
     pub loss_sum: f64,
-    /// Number of examples that are right.
+    /// Number of losses.
+    pub losses: usize,
+    /// Number of examples, labels or words that are right.
     pub correct: usize,
-    /// Number of examples.
+    /// Number of them.
     pub count: usize,
+    /// What was found of what is there, of tasks that find things.
+    pub found: Option<Counts>,
+}
+
+/// How many things are there, were predicted, and both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// There.
+    pub there: usize,
+    /// Predicted.
+    pub predicted: usize,
+    /// Both.
+    pub both: usize,
+}
+
+impl Counts {
+    /// Entities that tags mark, a list of tags a text.
+    pub(crate) fn of_entities(truth: &[Vec<&str>], predicted: &[Vec<&str>]) -> Self {
+        let mut counts = Self::default();
+        for (truth, predicted) in truth.iter().zip(predicted) {
+            let (truth, predicted) = (entities(truth), entities(predicted));
+            counts.there += truth.len();
+            counts.predicted += predicted.len();
+            counts.both += predicted.iter().filter(|entity| truth.contains(entity)).count();
+        }
+        counts
+    }
+
+    /// Harmonic mean of precision and recall; 0 where nothing is there and nothing was predicted.
+    pub fn f1(&self) -> f64 {
+        let all = self.there + self.predicted;
+        if all == 0 { 0.0 } else { 2.0 * self.both as f64 / all as f64 }
+    }
 }
 
 impl Score {
     /// No example yet.
-    pub(crate) const EMPTY: Self = Self { loss_sum: 0.0, correct: 0, count: 0 };
+    pub(crate) const EMPTY: Self = Self { loss_sum: 0.0, losses: 0, correct: 0, count: 0, found: None };
 
     pub(crate) fn add(&mut self, other: Self) {
         self.loss_sum += other.loss_sum;
+        self.losses += other.losses;
+        self.found = match (self.found, other.found) {
+            (Some(a), Some(b)) => {
+                Some(Counts { there: a.there + b.there, predicted: a.predicted + b.predicted, both: a.both + b.both })
+            }
+            (one, other) => one.or(other),
+        };
         self.correct += other.correct;
         self.count += other.count;
     }
 
     /// Mean loss.
     pub fn loss(&self) -> f64 {
-        self.loss_sum / self.count.max(1) as f64
+        self.loss_sum / self.losses.max(1) as f64
     }
 
-    /// Part of the examples that are right.
+    /// Whether this is a better result than `other`: more found or more right; among equals, more sure of it.
+    pub(crate) fn is_better_than(&self, other: &Self) -> bool {
+        let value = |score: &Self| score.found.map_or(score.accuracy(), |counts| counts.f1());
+        let (now, before) = (value(self), value(other));
+        now > before || (now == before && self.loss_sum < other.loss_sum)
+    }
+
+    /// Part of what is asked that is right.
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.count.max(1) as f64
     }

@@ -12,7 +12,7 @@ use crate::depth::Choice;
 use crate::error::{Error, Result};
 use crate::parameters::Parameters;
 use crate::publish::publish;
-use crate::tasks::Score;
+use crate::tasks::{Counts, Score};
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -60,13 +60,14 @@ struct Header {
 }
 
 #[derive(Serialize, Deserialize)]
-struct ScoreBits(u64, usize, usize);
+struct ScoreBits(u64, [usize; 3], Option<[usize; 3]>);
 
 #[derive(Serialize, Deserialize)]
 struct EpochBits {
     numbers: [usize; 3],
     floats: [u64; 3],
     validation: Option<[u64; 2]>,
+    validation_f1: Option<u64>,
 }
 
 impl TrainingState {
@@ -142,13 +143,16 @@ impl TrainingState {
 
 impl From<Score> for ScoreBits {
     fn from(score: Score) -> Self {
-        Self(score.loss_sum.to_bits(), score.correct, score.count)
+        let found = score.found.map(|found| [found.there, found.predicted, found.both]);
+        Self(score.loss_sum.to_bits(), [score.losses, score.correct, score.count], found)
     }
 }
 
 impl From<ScoreBits> for Score {
     fn from(bits: ScoreBits) -> Self {
-        Self { loss_sum: f64::from_bits(bits.0), correct: bits.1, count: bits.2 }
+        let [losses, correct, count] = bits.1;
+        let found = bits.2.map(|[there, predicted, both]| Counts { there, predicted, both });
+        Self { loss_sum: f64::from_bits(bits.0), losses, correct, count, found }
     }
 }
 
@@ -158,6 +162,7 @@ impl From<&Epoch> for EpochBits {
             numbers: [epoch.phase, epoch.epoch, epoch.epochs],
             floats: [epoch.learning_rate, epoch.loss, epoch.accuracy].map(f64::to_bits),
             validation: epoch.validation_loss.zip(epoch.validation_accuracy).map(|(a, b)| [a.to_bits(), b.to_bits()]),
+            validation_f1: epoch.validation_f1.map(f64::to_bits),
         }
     }
 }
@@ -176,6 +181,7 @@ impl From<&EpochBits> for Epoch {
             accuracy,
             validation_loss: validation.map(|pair| pair[0]),
             validation_accuracy: validation.map(|pair| pair[1]),
+            validation_f1: bits.validation_f1.map(f64::from_bits),
         }
     }
 }
@@ -194,7 +200,13 @@ mod tests {
         let mut state = TrainingState::new(Parameters::initialize(&[spec], 3));
         state.optimizer = state.model.with_prefix("0.");
         state.best = state.model.clone();
-        state.best_score = Some(Score { loss_sum: 0.1 + 0.2, correct: 3, count: 4 });
+        state.best_score = Some(Score {
+            loss_sum: 0.1 + 0.2,
+            losses: 4,
+            correct: 3,
+            count: 4,
+            found: Some(Counts { there: 2, predicted: 3, both: 1 }),
+        });
         state.position = Position { phase: 1, epoch: 2, step: 3 };
         state.history.push(Epoch {
             phase: 1,
@@ -205,6 +217,7 @@ mod tests {
             accuracy: 0.7,
             validation_loss: Some(1e-300),
             validation_accuracy: Some(0.1),
+            validation_f1: Some(0.7),
         });
         state.write(&path, "run a").unwrap();
         assert_eq!(TrainingState::read(&path, "run a").unwrap(), Some(state));

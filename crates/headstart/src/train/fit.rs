@@ -9,7 +9,7 @@ use super::Source;
 use super::checkpoint::{Position, TrainingState};
 use super::evaluate::evaluate;
 use super::observer::{Control, Epoch, Event, Observer, Work};
-use super::optimizer::Stepper;
+use super::optimizer::{GradientSum, Stepper};
 use crate::error::{Error, Result};
 use crate::model::{Head, Model};
 use crate::nn::named::{collect, values};
@@ -86,24 +86,38 @@ impl PhaseContext<'_> {
                 let examples = self.batch(&mut order, pass, batch);
                 rate = self.phase.learning_rate
                     * self.phase.schedule.factor(epoch * steps + step, self.phase.epochs * steps);
-                let features = self.train.layout().tensor(self.train.read(examples, pass)?, &device);
                 let counters = [self.index as u64, epoch as u64, step as u64];
                 let mut noise = Stream::new(self.recipe.seed, "dropout", &counters);
-                let outputs = model.forward(self.depth, features, self.phase.norm, Some(&mut noise));
-                let loss = (self.objective.loss)(outputs.clone(), examples);
-                let value = loss.clone().into_scalar::<f32>();
-                if !value.is_finite() {
-                    return Err(Error::Diverged {
-                        loss: value,
-                        phase: self.index + 1,
-                        epoch: epoch + 1,
-                        step: step + 1,
-                        learning_rate: rate,
-                    });
+                let mut gradients = GradientSum::default();
+                let (mut step_score, mut whole) = (Score::EMPTY, None);
+                // What does not fit at once is computed in parts, whose gradients are those of the whole.
+                for examples in examples.chunks(self.recipe.micro_batch.unwrap_or(usize::MAX)) {
+                    let features = self.train.layout().tensor(self.train.read(examples, pass)?, &device);
+                    let outputs = model.forward(self.depth, features, self.phase.norm, Some(&mut noise));
+                    let loss = (self.objective.loss)(outputs.clone(), examples);
+                    let value = loss.clone().into_scalar::<f32>();
+                    if !value.is_finite() {
+                        return Err(Error::Diverged {
+                            loss: value,
+                            phase: self.index + 1,
+                            epoch: epoch + 1,
+                            step: step + 1,
+                            learning_rate: rate,
+                        });
+                    }
+                    let score = (self.objective.train_score)(examples, &values(outputs));
+                    step_score.add(score);
+                    match self.recipe.micro_batch {
+                        None => whole = Some(loss.backward()),
+                        Some(_) => gradients.add(&model, &loss.mul_scalar(score.losses as f64).backward()),
+                    }
                 }
-                let gradients = loss.backward();
-                model = stepper.step(model, &gradients, &|name| rate * (self.relative_rate)(name));
-                state.running.add((self.objective.train_score)(examples, &values(outputs)));
+                let rate_of = |name: &str| rate * (self.relative_rate)(name);
+                model = match whole {
+                    Some(whole) => stepper.step(model, &whole, &rate_of),
+                    None => stepper.step_by_sum(model, &gradients, step_score.losses, &rate_of),
+                };
+                state.running.add(step_score);
                 state.position.step = step + 1;
                 if self.stop.load(Ordering::Relaxed) {
                     self.save(&model, &stepper, state)?;
@@ -162,13 +176,11 @@ impl PhaseContext<'_> {
             accuracy: train.accuracy(),
             validation_loss: validation.map(|score| score.loss()),
             validation_accuracy: validation.map(|score| score.accuracy()),
+            validation_f1: validation.and_then(|score| score.found).map(|found| found.f1()),
         };
         state.position = Position { phase: self.index, epoch: state.position.epoch + 1, step: 0 };
         let better = match (validation, state.best_score) {
-            // More right answers; among equals, more sure of them.
-            (Some(now), Some(best)) => {
-                now.correct > best.correct || (now.correct == best.correct && now.loss_sum < best.loss_sum)
-            }
+            (Some(now), Some(best)) => now.is_better_than(&best),
             _ => true,
         };
         if better {

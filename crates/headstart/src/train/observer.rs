@@ -125,12 +125,15 @@ pub struct Epoch {
     pub learning_rate: f64,
     /// Mean training loss, dropout on.
     pub loss: f64,
-    /// Training accuracy, dropout on.
+    /// Training accuracy, dropout on; of words or labels where those are told.
     pub accuracy: f64,
     /// Mean validation loss.
     pub validation_loss: Option<f64>,
     /// Validation accuracy.
     pub validation_accuracy: Option<f64>,
+    /// F1 of what was found on the validation examples, of tasks that find entities or labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_f1: Option<f64>,
 }
 
 /// What an observer wants next.

@@ -36,13 +36,28 @@ impl Stepper {
 
     /// Moves every parameter that has a gradient; `rate` gives the learning rate of a parameter by its name.
     pub(crate) fn step<M: Module>(&mut self, module: M, gradients: &Gradients, rate: &dyn Fn(&str) -> f64) -> M {
+        self.take(module, Slopes::Of(gradients), 1.0, rate)
+    }
+
+    /// The same by gradients that were summed over `count` losses.
+    pub(crate) fn step_by_sum<M: Module>(
+        &mut self,
+        module: M,
+        sum: &GradientSum,
+        count: usize,
+        rate: &dyn Fn(&str) -> f64,
+    ) -> M {
+        self.take(module, Slopes::Sum(sum), 1.0 / count.max(1) as f64, rate)
+    }
+
+    fn take<M: Module>(&mut self, module: M, slopes: Slopes<'_>, share: f64, rate: &dyn Fn(&str) -> f64) -> M {
         self.steps += 1;
         let scale = self.clip.map_or(1.0, |limit| {
-            let mut norm = SquaredNorm { gradients, sum: 0.0 };
+            let mut norm = SquaredNorm { slopes, sum: 0.0, path: Path::default() };
             module.visit(&mut norm);
-            (f64::from(limit) / norm.sum.sqrt().max(f64::MIN_POSITIVE)).min(1.0)
+            (f64::from(limit) / (norm.sum.sqrt() * share).max(f64::MIN_POSITIVE)).min(1.0)
         });
-        module.map(&mut Mover { stepper: self, gradients, rate, scale, path: Path::default() })
+        module.map(&mut Mover { stepper: self, slopes, rate, scale: scale * share, path: Path::default() })
     }
 
     /// The state as named arrays (`<slot>.<parameter>`) and the number of steps.
@@ -131,14 +146,82 @@ impl Stepper {
     }
 }
 
-struct SquaredNorm<'a> {
+/// Gradients summed over parts of a batch, by parameter, flat.
+#[derive(Debug, Default)]
+pub(crate) struct GradientSum {
+    sums: BTreeMap<String, Tensor<1>>,
+}
+
+impl GradientSum {
+    /// Adds the gradients of a part.
+    pub(crate) fn add<M: Module>(&mut self, module: &M, gradients: &Gradients) {
+        module.visit(&mut Adder { sum: self, gradients, path: Path::default() });
+    }
+}
+
+struct Adder<'a> {
+    sum: &'a mut GradientSum,
     gradients: &'a Gradients,
+    path: Path,
+}
+
+impl ModuleVisitor for Adder<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(gradient) = Slopes::Of(self.gradients).find(&param.val(), &self.path) else { return };
+        let sum = match self.sum.sums.remove(&self.path.name()) {
+            Some(sum) => sum.add(gradient),
+            None => gradient,
+        };
+        self.sum.sums.insert(self.path.name(), sum);
+    }
+}
+
+/// Where gradients are looked up.
+#[derive(Clone, Copy)]
+enum Slopes<'a> {
+    Of(&'a Gradients),
+    Sum(&'a GradientSum),
+}
+
+impl Slopes<'_> {
+    /// The gradient of a parameter, flat.
+    fn find<const D: usize>(&self, value: &Tensor<D>, path: &Path) -> Option<Tensor<1>> {
+        match self {
+            Self::Of(gradients) => {
+                let gradient = value.grad(gradients)?;
+                let count = gradient.dims().iter().product::<usize>();
+                Some(gradient.reshape([count]))
+            }
+            Self::Sum(sum) => sum.sums.get(&path.name()).cloned(),
+        }
+    }
+}
+
+struct SquaredNorm<'a> {
+    slopes: Slopes<'a>,
     sum: f64,
+    path: Path,
 }
 
 impl ModuleVisitor for SquaredNorm<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = param.val().grad(self.gradients) {
+        if let Some(gradient) = self.slopes.find(&param.val(), &self.path) {
             self.sum += values(gradient).iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
         }
     }
@@ -146,7 +229,7 @@ impl ModuleVisitor for SquaredNorm<'_> {
 
 struct Mover<'a> {
     stepper: &'a mut Stepper,
-    gradients: &'a Gradients,
+    slopes: Slopes<'a>,
     rate: &'a dyn Fn(&str) -> f64,
     scale: f64,
     path: Path,
@@ -162,14 +245,13 @@ impl ModuleMapper for Mover<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(gradient) = param.val().grad(self.gradients) else { return param };
+        let Some(gradient) = self.slopes.find(&param.val(), &self.path) else { return param };
         let name = self.path.name();
         let rate = (self.rate)(&name);
         param.map(|tensor| {
             let shape = tensor.dims();
             let count = shape.iter().product::<usize>();
             let value = tensor.inner().reshape([count]);
-            let gradient = gradient.reshape([count]);
             // Biases and normalizations are vectors; decay is for matrices and kernels.
             let moved = self.stepper.moved(&name, value, gradient, rate, self.scale, D > 1);
             Tensor::from_inner(moved.reshape(shape)).require_grad()
@@ -230,6 +312,26 @@ mod tests {
     #[test]
     fn momentum_with_decay_and_clipping_equals_pytorch() {
         assert_close(&trained(Optimizer::Sgd { momentum: 0.9, weight_decay: 0.01 }, Some(1.0)), SGD_CLIPPED);
+    }
+
+    #[test]
+    fn gradients_summed_over_parts_are_those_of_the_whole() {
+        let device = Device::default().autodiff();
+        let rows = [[1.0f32, 2.0], [-0.5, 0.25], [3.0, -1.0]];
+        let loss = |model: &Toy, rows: &[[f32; 2]]| {
+            let x = Tensor::<2>::from_data(TensorData::new(rows.concat(), [rows.len(), 2]), &device);
+            x.matmul(model.weight.val()).add(model.bias.val().unsqueeze()).square().sum()
+        };
+        let stepper = || Stepper::new(Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0 }, Some(0.5));
+        let model = toy();
+        let whole = stepper().step(model.clone(), &loss(&model, &rows).div_scalar(3.0).backward(), &|_| 0.1);
+        let mut sum = GradientSum::default();
+        for part in rows.chunks(2) {
+            sum.add(&model, &loss(&model, part).backward());
+        }
+        let parts = stepper().step_by_sum(model, &sum, 3, &|_| 0.1);
+        let (whole, parts) = (values(whole.weight.val()), values(parts.weight.val()));
+        assert!(whole.iter().zip(&parts).all(|(a, b)| (a - b).abs() < 1e-6), "{whole:?} {parts:?}");
     }
 
     #[test]

@@ -45,6 +45,7 @@ impl About {
                 format!("one number, the probability of `{second}`; that of `{first}` is the rest to 1")
             }
             (Output::Sigmoid, _) => "one probability".to_owned(),
+            (Output::Sigmoids, _) => "the probability of each label by itself".to_owned(),
         };
         Self {
             written_by: manifest.written_by.clone(),

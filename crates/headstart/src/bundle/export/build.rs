@@ -37,7 +37,7 @@ pub(crate) fn build(source: Source<'_>) -> Result<Graph> {
     let vector = match source.recipe.pool {
         recipe::Pool::Average => builder.graph.add("average_pool", Op::AveragePool, vec![at]),
         recipe::Pool::Flatten => builder.graph.add("flatten", Op::Flatten, vec![at]),
-        recipe::Pool::Logits | recipe::Pool::First | recipe::Pool::Last => {
+        recipe::Pool::Logits | recipe::Pool::First | recipe::Pool::Last | recipe::Pool::Tokens => {
             return Err(inconsistent("the head stands on no map of the backbone".to_owned()));
         }
     };
@@ -49,7 +49,7 @@ pub(crate) fn build(source: Source<'_>) -> Result<Graph> {
     }
     let last = match source.recipe.output {
         Output::Softmax => Activation::Softmax,
-        Output::Sigmoid => Activation::Sigmoid,
+        Output::Sigmoid | Output::Sigmoids => Activation::Sigmoid,
     };
     graph.add("probabilities", Op::Dense(dense(source.head, "output", last)?), vec![at]);
     graph.extents().map_err(inconsistent)?;

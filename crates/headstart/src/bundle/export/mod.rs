@@ -218,7 +218,7 @@ fn probabilities(bundle: &Predictor, output: Output, pictures: &[RgbImage]) -> R
         .flat_map(|row| {
             let probabilities = decode::probabilities(row, output);
             match output {
-                Output::Softmax => probabilities,
+                Output::Softmax | Output::Sigmoids => probabilities,
                 Output::Sigmoid => probabilities[1..].to_vec(),
             }
         })

@@ -143,7 +143,7 @@ fn metadata(exported: &Exported<'_>, family: &NameMap) -> Result<BTreeMap<&'stat
     };
     let output = match exported.source.recipe.output {
         Output::Softmax => "softmax",
-        Output::Sigmoid => "sigmoid",
+        Output::Sigmoid | Output::Sigmoids => "sigmoid",
     };
     let mut metadata = BTreeMap::from([
         ("format", if is_tensorflow(family) { "tf" } else { "pt" }.to_owned()),

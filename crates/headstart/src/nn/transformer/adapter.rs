@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::shape::TransformerShape;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::named::read;
 use crate::parameters::{Initial, Parameter, ParameterSpec, Parameters};
 
@@ -20,18 +20,65 @@ pub struct LoraRecipe {
     pub rank: usize,
     /// The product is scaled by `alpha` / `rank`.
     pub alpha: f32,
+    /// What of them a bundle holds.
+    pub store: LoraStore,
+}
+
+/// How a bundle holds adapters and the network that they stand on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoraStore {
+    /// Both, apart from each other: the published arrays are in it unchanged.
+    #[default]
+    Apart,
+    /// The network with the products in its matrices, as if it had learned itself.
+    Merged,
+    /// The adapters alone: small, and of use only where the published weights are.
+    Alone,
 }
 
 impl Default for LoraRecipe {
     fn default() -> Self {
-        Self { rank: 8, alpha: 16.0 }
+        Self { rank: 8, alpha: 16.0, store: LoraStore::Apart }
     }
 }
 
 /// Projections that have an adapter.
 const ADAPTED: [&str; 2] = ["query", "value"];
 
+impl std::str::FromStr for LoraRecipe {
+    type Err = Error;
+
+    /// `8`, or `8:16` for a scale of 16 / 8; the scale is 2 where it is left out.
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || Error::Recipe {
+            reason: format!("adapters `{text}` are not known"),
+            help: "write --lora 8 for adapters of rank 8, or --lora 8:16 for their alpha too".to_owned(),
+        };
+        let (rank, alpha) = text.split_once(':').map_or((text, None), |(rank, alpha)| (rank, Some(alpha)));
+        let rank: usize = rank.trim().parse().map_err(|_| wrong())?;
+        let alpha = alpha.map(|alpha| alpha.trim().parse().map_err(|_| wrong())).transpose()?;
+        let recipe = Self { rank, alpha: alpha.unwrap_or(2.0 * rank as f32), ..Self::default() };
+        recipe.check()?;
+        Ok(recipe)
+    }
+}
+
 impl LoraRecipe {
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`].
+    pub fn check(&self) -> Result<()> {
+        if (1..=4096).contains(&self.rank) && self.alpha > 0.0 && self.alpha.is_finite() {
+            return Ok(());
+        }
+        Err(Error::Recipe {
+            reason: format!("adapters of rank {} and alpha {} cannot be", self.rank, self.alpha),
+            help: "set a rank of 1 to 4096, such as 8, and an alpha above 0".to_owned(),
+        })
+    }
+
     /// Factor on the product.
     pub(crate) fn scale(&self) -> f32 {
         self.alpha / self.rank.max(1) as f32
@@ -73,8 +120,26 @@ impl LoraRecipe {
     }
 }
 
+impl LoraRecipe {
+    /// What a bundle holds of a network with adapters.
+    ///
+    /// # Errors
+    /// As [`LoraRecipe::merged`].
+    pub(crate) fn stored(&self, parameters: &Parameters) -> Result<Parameters> {
+        match self.store {
+            LoraStore::Merged => self.merged(parameters),
+            LoraStore::Apart => Ok(parameters.clone()),
+            LoraStore::Alone => {
+                let mut adapters = parameters.clone();
+                adapters.retain(is_adapter);
+                Ok(adapters)
+            }
+        }
+    }
+}
+
 /// Whether an array belongs to an adapter.
-fn is_adapter(name: &str) -> bool {
+pub(crate) fn is_adapter(name: &str) -> bool {
     name.contains("_adapter.")
 }
 
@@ -118,6 +183,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn adapters_are_read_as_they_are_written() {
+        let found: LoraRecipe = "8:32".parse().unwrap();
+        assert_eq!((found.rank, found.alpha), (8, 32.0));
+        assert_eq!("4".parse::<LoraRecipe>().unwrap().scale(), 2.0);
+        for text in ["", "0", "8:", "8:-1", "x", "99999", "8:nan"] {
+            assert!(text.parse::<LoraRecipe>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn merging_adds_the_scaled_product_and_leaves_no_adapter() {
         let array = |shape: &[usize], values: &[f32]| Parameter { shape: shape.to_vec(), values: values.to_vec() };
         let mut parameters = Parameters::default();
@@ -125,7 +200,7 @@ mod tests {
         parameters.insert("layer0.key.weight", array(&[1, 1], &[9.]));
         parameters.insert("layer0.query_adapter.down", array(&[2, 1], &[1., -1.]));
         parameters.insert("layer0.query_adapter.up", array(&[1, 3], &[1., 0., 2.]));
-        let merged = LoraRecipe { rank: 1, alpha: 2.0 }.merged(&parameters).unwrap();
+        let merged = LoraRecipe { rank: 1, alpha: 2.0, ..LoraRecipe::default() }.merged(&parameters).unwrap();
         assert_eq!(merged.len(), 2);
         assert_eq!(merged.find("layer0.query.weight").unwrap().values, [3., 2., 7., 2., 5., 2.]);
     }

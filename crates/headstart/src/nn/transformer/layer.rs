@@ -289,7 +289,7 @@ mod tests {
     fn adapters_start_as_the_network_learn_alone_and_merge_to_what_they_give() {
         let device = Device::default().autodiff();
         let shape = shape(true);
-        let lora = LoraRecipe { rank: 2, alpha: 3.0 };
+        let lora = LoraRecipe { rank: 2, alpha: 3.0, ..LoraRecipe::default() };
         let mut parameters = Parameters::initialize(&shape.parameters(), 3);
         let plain = Layer::load(shape.layer(), &parameters, "layer0", false, None, &device).unwrap();
         parameters.extend(Parameters::initialize(&lora.parameters(&shape), 4));

@@ -8,7 +8,8 @@ mod parity;
 mod shape;
 mod trainable;
 
-pub use adapter::LoraRecipe;
+pub(crate) use adapter::is_adapter;
+pub use adapter::{LoraRecipe, LoraStore};
 pub use frozen::FrozenTransformer;
 pub(crate) use layer::LayerNorm;
 pub use shape::{DenseActivation, TransformerShape};

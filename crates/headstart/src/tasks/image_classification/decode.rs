@@ -13,7 +13,7 @@ pub struct Candidate {
     pub probability: f32,
 }
 
-/// Probability of each class from one row of outputs: softmax, or both sides of one sigmoid.
+/// Probability of each class from one row of outputs: softmax, both sides of one sigmoid, or a sigmoid each.
 pub fn probabilities(outputs: &[f32], output: Output) -> Vec<f32> {
     match output {
         Output::Softmax => {
@@ -23,10 +23,15 @@ pub fn probabilities(outputs: &[f32], output: Output) -> Vec<f32> {
             exponentials.iter().map(|value| (value / sum) as f32).collect()
         }
         Output::Sigmoid => {
-            let positive = 1.0 / (1.0 + (-f64::from(outputs[0])).exp());
+            let positive = sigmoid(outputs[0]);
             vec![(1.0 - positive) as f32, positive as f32]
         }
+        Output::Sigmoids => outputs.iter().map(|output| sigmoid(*output) as f32).collect(),
     }
+}
+
+fn sigmoid(output: f32) -> f64 {
+    1.0 / (1.0 + (-f64::from(output)).exp())
 }
 
 /// Index of the most probable class; the first of equals.

@@ -34,7 +34,7 @@ impl ClassificationHead {
             width = outputs;
         }
         let outputs = match recipe.output {
-            Output::Softmax => classes,
+            Output::Softmax | Output::Sigmoids => classes,
             Output::Sigmoid => 1,
         };
         parameters.extend(Dense::parameters("output", width, outputs));
@@ -65,7 +65,7 @@ impl ClassificationHead {
                 let [batch, channels, height, width] = map.dims();
                 map.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels]) // [B, C]
             }
-            (Features::Map(_), Pool::Logits | Pool::First | Pool::Last) => {
+            (Features::Map(_), Pool::Logits | Pool::First | Pool::Last | Pool::Tokens) => {
                 unreachable!(
                     "checked before: no stage below a published classifier learns, and tokens alone have an order"
                 )
@@ -86,6 +86,7 @@ fn condense_sequences(states: Tensor<2>, sequences: &Sequences, pool: Pool) -> T
     let rows: Vec<std::ops::Range<usize>> = sequences.ranges().collect();
     let pick = |chosen: Vec<i64>| Tensor::<1, Int>::from_data(TensorData::new(chosen, [rows.len()]), &device);
     match pool {
+        Pool::Tokens => states,
         Pool::First => states.select(0, pick(rows.iter().map(|rows| rows.start as i64).collect())),
         Pool::Last => states.select(0, pick(rows.iter().map(|rows| rows.end as i64 - 1).collect())),
         Pool::Average | Pool::Flatten | Pool::Logits => {

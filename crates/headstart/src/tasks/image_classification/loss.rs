@@ -51,6 +51,31 @@ pub(crate) fn binary_cross_entropy(outputs: Tensor<2>, labels: &[usize], weights
     positive.sub(outputs.mul(targets)).add(tail).mul(weights).sum().div_scalar(batch as f32)
 }
 
+/// Mean over the batch and the labels of the binary cross-entropy of a unit each; label l weighs `weights[l]` where it is there.
+///
+/// `outputs` is `[B, L]`, `labels` those of each example.
+pub(crate) fn binary_cross_entropies(
+    outputs: Tensor<2>,
+    labels: &[&[usize]],
+    weights: &[f32],
+    smoothing: f32,
+) -> Tensor<1> {
+    let [batch, count] = outputs.dims();
+    let device = outputs.device();
+    let mut targets = vec![0.5 * smoothing; batch * count];
+    let mut factors = vec![1.0; batch * count];
+    for (row, labels) in labels.iter().enumerate() {
+        for &label in *labels {
+            targets[row * count + label] = 1.0 - 0.5 * smoothing;
+            factors[row * count + label] = weights[label];
+        }
+    }
+    let matrix = |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [batch, count]), &device);
+    let positive = activation::relu(outputs.clone());
+    let tail = outputs.clone().abs().neg().exp().add_scalar(1.0).log();
+    positive.sub(outputs.mul(matrix(targets))).add(tail).mul(matrix(factors)).sum().div_scalar((batch * count) as f32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +106,17 @@ mod tests {
         assert!((loss - 0.981_521_9).abs() < 1e-5, "{loss}");
         let huge = scalar(binary_cross_entropy(outputs(&[1000.0, -1000.0], 1), &[0, 1], &[1.0; 2], 0.0));
         assert!((huge - 1000.0).abs() < 1e-3, "{huge}");
+    }
+
+    #[test]
+    fn a_unit_a_label_equals_pytorch() {
+        let x = outputs(&[0.3, -1.2, 2.0, 0.5, 1.5, -0.7], 3);
+        let labels: [&[usize]; 2] = [&[0, 2], &[]];
+        let plain = scalar(binary_cross_entropies(x.clone(), &labels, &[1.0; 3], 0.0));
+        let weighted = scalar(binary_cross_entropies(x, &labels, &[2.0, 1.0, 3.0], 0.0));
+        // `binary_cross_entropy_with_logits`, and the same with the weight of each element.
+        assert!((plain - 0.670_540_3).abs() < 1e-5, "{plain}");
+        assert!((weighted - 0.805_242_2).abs() < 1e-5, "{weighted}");
     }
 
     #[test]

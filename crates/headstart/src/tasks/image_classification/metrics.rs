@@ -68,6 +68,9 @@ pub struct ClassificationMetrics {
     pub micro_average: Average,
     /// Mean over classes weighted by their number of examples.
     pub weighted_average: Average,
+    /// Matthews's correlation coefficient over all classes, in [−1, 1]; 0 where it is not defined.
+    #[serde(default)]
+    pub matthews: f64,
     /// Indices of the labels that what follows is about, where it is not about all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<usize>>,
@@ -153,6 +156,7 @@ impl ClassificationMetrics {
             macro_average: Average::weighted(&per_class, |_| 1.0),
             micro_average: Average { precision: accuracy, recall: accuracy, f1: accuracy },
             weighted_average: Average::weighted(&per_class, |class| class.support as f64),
+            matthews: matthews(&confusion),
             classes: None,
             per_class,
             confusion,
@@ -192,6 +196,11 @@ impl ClassMetrics {
         let hits = confusion[class][class];
         let support = confusion[class].iter().sum();
         let predicted: usize = confusion.iter().map(|row| row[class]).sum();
+        Self::of_counts(hits, support, predicted, roc_auc)
+    }
+
+    /// From the number of examples that have the class, that were said to, and that both is true of.
+    pub(crate) fn of_counts(hits: usize, support: usize, predicted: usize, roc_auc: Option<f64>) -> Self {
         Self {
             precision: ratio(hits, predicted),
             recall: ratio(hits, support),
@@ -203,7 +212,7 @@ impl ClassMetrics {
 }
 
 impl Average {
-    fn weighted(per_class: &[ClassMetrics], weight: impl Fn(&ClassMetrics) -> f64) -> Self {
+    pub(crate) fn weighted(per_class: &[ClassMetrics], weight: impl Fn(&ClassMetrics) -> f64) -> Self {
         let total: f64 = per_class.iter().map(&weight).sum();
         let mean = |value: fn(&ClassMetrics) -> f64| {
             per_class.iter().map(|class| weight(class) * value(class)).sum::<f64>() / total
@@ -255,6 +264,23 @@ pub fn roc_auc(scores: &[f32], positive: &[bool]) -> Option<f64> {
     (pairs > 0).then(|| wins_twice as f64 / (2 * pairs) as f64)
 }
 
+/// Matthews's correlation coefficient of a confusion matrix, for any number of classes (Gorodkin 2004).
+fn matthews(confusion: &[Vec<usize>]) -> f64 {
+    let all: usize = confusion.iter().flatten().sum();
+    let hits: usize = (0..confusion.len()).map(|class| confusion[class][class]).sum();
+    let pairs = |class: usize| {
+        let there: usize = confusion[class].iter().sum();
+        let predicted: usize = confusion.iter().map(|row| row[class]).sum();
+        (there as f64, predicted as f64)
+    };
+    let sum = |term: fn((f64, f64)) -> f64| (0..confusion.len()).map(|class| term(pairs(class))).sum::<f64>();
+    let (all, hits) = (all as f64, hits as f64);
+    let covariance = hits * all - sum(|(there, predicted)| there * predicted);
+    let spread =
+        (all * all - sum(|(there, _)| there * there)) * (all * all - sum(|(_, predicted)| predicted * predicted));
+    if spread == 0.0 { 0.0 } else { covariance / spread.sqrt() }
+}
+
 fn check(probabilities: &[f32], labels: &[usize], classes: usize) -> Result<(), MetricsError> {
     let examples = labels.len();
     if examples == 0 {
@@ -294,7 +320,7 @@ fn overall_roc_auc(per_class: &[ClassMetrics]) -> Option<f64> {
 }
 
 /// `part / whole`, and 0 / 0 = 0.
-fn ratio(part: usize, whole: usize) -> f64 {
+pub(crate) fn ratio(part: usize, whole: usize) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 

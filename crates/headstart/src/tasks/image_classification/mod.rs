@@ -15,13 +15,13 @@ pub use head::ClassificationHead;
 pub(crate) use loss::binary_cross_entropy;
 
 use super::classes::{Truth, check_output};
-use super::{Part, Reads, Score, Task, TaskSpec, View};
-use crate::error::Result;
+use super::{Metrics, Part, Reads, Score, Task, TaskSpec, View};
+use crate::error::{Error, Result};
 use crate::features::FeatureLayout;
 use crate::network::Network;
 use crate::parameters::{ParameterSpec, Parameters};
 use crate::rate_finder::find_rates_task;
-use crate::recipe::{ClassWeights, HeadRecipe, Recipe};
+use crate::recipe::{ClassWeights, HeadRecipe, Pool, Recipe};
 use crate::run::{self, RunOptions};
 use crate::train::observer::Observer;
 
@@ -29,6 +29,7 @@ use crate::train::observer::Observer;
 pub(crate) static SPEC: TaskSpec = TaskSpec {
     name: ImageClassification::NAME,
     summary: "a folder of photos for each class → the class of a new photo",
+    reads: Reads::Pictures,
     recognizes: layouts::holds_images,
     run: run::run_task::<ImageClassification>,
     extract: run::extract_task::<ImageClassification>,
@@ -57,10 +58,20 @@ impl Task for ImageClassification {
 
     fn open(recipe: &Recipe, _network: &Network, options: &RunOptions, observer: &mut dyn Observer) -> Result<Self> {
         let examples = ImageExamples::open(recipe, options, observer)?;
-        check_output(recipe, examples.classes().len())?;
         let class_weights =
             loss::class_weights(recipe.class_weights, examples.labels(Part::Train), examples.classes().len());
         Ok(Self { examples, class_rule: recipe.class_weights, class_weights })
+    }
+
+    fn head_recipe(&self, asked: &HeadRecipe) -> Result<HeadRecipe> {
+        if matches!(asked.pool, Pool::First | Pool::Last | Pool::Tokens) {
+            return Err(Error::Recipe {
+                reason: "a picture has no tokens".to_owned(),
+                help: "leave first+ and last+ out of --head".to_owned(),
+            });
+        }
+        check_output(asked, self.examples.classes().len())?;
+        Ok(asked.clone())
     }
 
     fn labels(&self) -> &[String] {
@@ -106,8 +117,8 @@ impl Task for ImageClassification {
         self.truth(recipe, part).score(examples, outputs)
     }
 
-    fn metrics(&self, recipe: &Recipe, part: Part, outputs: &[f32]) -> metrics::ClassificationMetrics {
+    fn metrics(&self, recipe: &Recipe, part: Part, outputs: &[f32]) -> Metrics {
         let metrics = self.truth(recipe, part).metrics(outputs);
-        if recipe.head.original { metrics.of_seen_classes() } else { metrics }
+        Metrics::Classes(if recipe.head.original { metrics.of_seen_classes() } else { metrics })
     }
 }

@@ -1,0 +1,54 @@
+//! What is said of a model on a part of the data, by the kind of its task.
+
+use serde::{Deserialize, Serialize};
+
+use super::image_classification::metrics::ClassificationMetrics;
+use super::text_classification::metrics::LabelMetrics;
+use super::token_classification::metrics::EntityMetrics;
+
+/// Metrics of whichever kind a task has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Metrics {
+    /// Of one class an example.
+    Classes(ClassificationMetrics),
+    /// Of any number of labels an example.
+    Labels(LabelMetrics),
+    /// Of named stretches of texts.
+    Entities(EntityMetrics),
+}
+
+impl Metrics {
+    /// Those of one class an example.
+    pub fn classes(&self) -> Option<&ClassificationMetrics> {
+        match self {
+            Self::Classes(metrics) => Some(metrics),
+            Self::Labels(_) | Self::Entities(_) => None,
+        }
+    }
+
+    /// Those of several labels an example.
+    pub fn labels(&self) -> Option<&LabelMetrics> {
+        match self {
+            Self::Labels(metrics) => Some(metrics),
+            Self::Classes(_) | Self::Entities(_) => None,
+        }
+    }
+
+    /// Those of entities.
+    pub fn entities(&self) -> Option<&EntityMetrics> {
+        match self {
+            Self::Entities(metrics) => Some(metrics),
+            Self::Classes(_) | Self::Labels(_) => None,
+        }
+    }
+
+    /// The one number that a model is compared by, in [0, 1]: accuracy, or F1 over all labels or entities.
+    pub fn headline(&self) -> f64 {
+        match self {
+            Self::Classes(metrics) => metrics.accuracy,
+            Self::Labels(metrics) => metrics.micro_average.f1,
+            Self::Entities(metrics) => metrics.entities.micro.f1,
+        }
+    }
+}
