@@ -213,27 +213,51 @@ impl FrozenNetwork {
         }
     }
 
+    /// Examples that go through together: a matrix of the few tokens of a sentence is too small to multiply well, and a
+    /// picture is not.
+    pub(crate) fn group(&self) -> usize {
+        match self {
+            Self::Pictures(_) => 1,
+            Self::Text(_) => 16,
+        }
+    }
+
     /// One example through the first `depth` stages, condensed by `pool` if those are all.
     ///
     /// # Errors
     /// [`Error::Kernel`] when the input is not one of this network.
     pub(crate) fn forward(&self, input: &[f32], depth: usize, pool: Pool, threads: usize) -> Result<Vec<f32>> {
+        match self {
+            Self::Pictures(frozen) => frozen.forward(input, 1, depth, pool, threads),
+            Self::Text(_) => Ok(self.forward_group(&[input.to_vec()], depth, pool)?.concat()),
+        }
+    }
+
+    /// Some examples through the first `depth` stages, each condensed by `pool` if those are all.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub(crate) fn forward_group(&self, inputs: &[Vec<f32>], depth: usize, pool: Pool) -> Result<Vec<Vec<f32>>> {
         let frozen = match self {
-            Self::Pictures(frozen) => return frozen.forward(input, 1, depth, pool, threads),
-            Self::Text(_) if depth == 0 => return Ok(input.to_vec()),
+            Self::Pictures(_) => return inputs.iter().map(|input| self.forward(input, depth, pool, 1)).collect(),
+            Self::Text(_) if depth == 0 => return Ok(inputs.to_vec()),
             Self::Text(frozen) => frozen,
         };
-        let tokens = Tokens::of_values(input, Sequences::of_lengths(&[input.len() / 2]));
+        let lengths: Vec<usize> = inputs.iter().map(|input| input.len() / 2).collect();
+        let tokens = Tokens::of_values(&inputs.concat(), Sequences::of_lengths(&lengths));
         let states = frozen.run_layers(0..depth - 1, frozen.embed(&tokens)?, &tokens.sequences)?;
-        if depth < self.stage_count() || pool == Pool::Tokens {
-            return Ok(states);
-        }
-        let width = frozen.shape().width;
-        Ok(match pool {
-            Pool::First => states[..width].to_vec(),
-            Pool::Last => states[states.len() - width..].to_vec(),
-            Pool::Average | Pool::Flatten | Pool::Logits | Pool::Tokens => average(&states, width),
-        })
+        let (width, all_stages) = (frozen.shape().width, depth == self.stage_count());
+        let condensed = |rows: std::ops::Range<usize>| {
+            let states = &states[rows.start * width..rows.end * width];
+            match pool {
+                _ if !all_stages => states.to_vec(),
+                Pool::Tokens => states.to_vec(),
+                Pool::First => states[..width].to_vec(),
+                Pool::Last => states[states.len() - width..].to_vec(),
+                Pool::Average | Pool::Flatten | Pool::Logits => average(states, width),
+            }
+        };
+        Ok(tokens.sequences.ranges().map(condensed).collect())
     }
 
     /// The frozen form as one of pictures.

@@ -63,13 +63,15 @@ impl<'a, T: Task> Sources<'a, T> {
         }
         let (task, frozen, depth, pool) = (self.task, self.frozen, self.depth, self.recipe.head.pool);
         let (recipe, network) = (self.recipe, self.network);
-        let compute = move |example: usize, _epoch: usize| {
-            let input = task.input(part, example, network, plain(recipe))?;
-            frozen.forward(&input, depth, pool, 1)
+        let compute = move |examples: &[usize], _epoch: usize| {
+            let input = |&example: &usize| task.input(part, example, network, plain(recipe));
+            let inputs: Vec<Vec<f32>> = examples.iter().map(input).collect::<Result<_>>()?;
+            frozen.forward_group(&inputs, depth, pool)
         };
         Ok(Box::new(ComputedSource {
             layout: self.layout(),
             examples: task.digests(part).len(),
+            group: frozen.group(),
             compute: Box::new(compute),
         }))
     }
@@ -117,12 +119,13 @@ impl<'a, T: Task> Sources<'a, T> {
             examples: task.digests(part).len(),
             layout: self.layout(),
             precision: recipe.feature_precision,
-            compute: Box::new(move |example| {
+            group: frozen.group(),
+            compute: Box::new(move |examples| {
                 let start = Instant::now();
-                let view = View { number: view, ..plain(recipe) };
-                let input = task.input(part, example, network, view)?;
+                let input = |example| task.input(part, example, network, View { number: view, ..plain(recipe) });
+                let inputs: Vec<Vec<f32>> = examples.map(input).collect::<Result<_>>()?;
                 let decode = start.elapsed();
-                Ok((frozen.forward(&input, depth, pool, 1)?, decode))
+                Ok((frozen.forward_group(&inputs, depth, pool)?, decode))
             }),
         }
     }
@@ -136,11 +139,13 @@ impl<'a, T: Task> Sources<'a, T> {
             examples: task.digests(Part::Train).len(),
             layout: FeatureLayout::Vector { width },
             precision: recipe.feature_precision,
-            compute: Box::new(move |example| {
+            group: 1,
+            compute: Box::new(move |examples| {
                 let start = Instant::now();
-                let input = task.input(Part::Train, example, network, plain(recipe))?;
+                let input = |example| task.input(Part::Train, example, network, plain(recipe));
+                let inputs: Vec<Vec<f32>> = examples.map(input).collect::<Result<_>>()?;
                 let decode = start.elapsed();
-                Ok((frozen.taps(&input)?, decode))
+                Ok((inputs.iter().map(|input| frozen.taps(input)).collect::<Result<_>>()?, decode))
             }),
         }];
         let times = extract::extract(&sets, &extract::all_shards(&sets), stop, observer)?;
@@ -185,9 +190,11 @@ impl<'a, T: Task> Sources<'a, T> {
         ComputedSource {
             layout: self.frozen.layout(0, recipe.head.pool),
             examples: task.digests(part).len(),
-            compute: Box::new(move |example, epoch| {
+            group: 1,
+            compute: Box::new(move |examples, epoch| {
                 let number = (epoch % views as usize) as u32;
-                task.input(part, example, network, View { number, ..plain(recipe) })
+                let input = |&example: &usize| task.input(part, example, network, View { number, ..plain(recipe) });
+                examples.iter().map(input).collect()
             }),
         }
     }

@@ -1,5 +1,6 @@
 //! The frozen stages over a part of the data, shard by shard, into the cache.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,8 +17,8 @@ use crate::recipe::Precision;
 use crate::train::Source;
 use crate::train::observer::{Event, Observer, Work};
 
-/// Features of one example, and how long decoding took of that.
-pub(crate) type Compute<'a> = dyn Fn(usize) -> Result<(Vec<f32>, Duration)> + Sync + 'a;
+/// Features of some examples, and how long decoding took of that.
+pub(crate) type Compute<'a> = dyn Fn(Range<usize>) -> Result<(Vec<Vec<f32>>, Duration)> + Sync + 'a;
 
 /// One feature set: where it lies and how it is computed.
 pub(crate) struct FeatureSet<'a> {
@@ -25,7 +26,9 @@ pub(crate) struct FeatureSet<'a> {
     pub(crate) examples: usize,
     pub(crate) layout: FeatureLayout,
     pub(crate) precision: Precision,
-    /// Channels-last features of one example.
+    /// Examples that are computed together.
+    pub(crate) group: usize,
+    /// Channels-last features of each of some examples.
     pub(crate) compute: Box<Compute<'a>>,
 }
 
@@ -61,25 +64,29 @@ impl FeatureSet<'_> {
     /// Computes one shard and publishes it: a pure function of its name.
     fn extract_shard(&self, shard: usize, done: &AtomicUsize, stop: &AtomicBool, times: &Mutex<Times>) -> Result<()> {
         let first = shard * SHARD_EXAMPLES;
-        // Threads take whole examples; each example's values do not depend on which thread took it.
-        let rows: Vec<Vec<f32>> = (first..first + self.shard_len(shard))
+        let end = first + self.shard_len(shard);
+        let groups: Vec<Range<usize>> =
+            (first..end).step_by(self.group).map(|start| start..end.min(start + self.group)).collect();
+        // Threads take whole groups; no example's values depend on which thread took it.
+        let rows: Vec<Vec<Vec<f32>>> = groups
             .into_par_iter()
-            .map(|example| {
+            .map(|group| {
                 if stop.load(Ordering::Relaxed) {
                     return Err(Error::Interrupted { checkpoint: None });
                 }
                 let start = Instant::now();
-                let (values, decode) = (self.compute)(example)?;
+                let count = group.len();
+                let (values, decode) = (self.compute)(group)?;
                 let total = start.elapsed();
                 if let Ok(mut times) = times.lock() {
                     times.decode += decode;
                     times.extract += total.saturating_sub(decode);
                 }
-                done.fetch_add(1, Ordering::Relaxed);
+                done.fetch_add(count, Ordering::Relaxed);
                 Ok(values)
             })
             .collect::<Result<_>>()?;
-        store::write(&self.path(shard), &rows, self.layout, self.precision)
+        store::write(&self.path(shard), &rows.concat(), self.layout, self.precision)
     }
 }
 
@@ -169,8 +176,10 @@ impl Source for CachedSource {
 pub(crate) struct ComputedSource<'a> {
     pub(crate) layout: FeatureLayout,
     pub(crate) examples: usize,
-    /// Channels-last values of an example in the view of an epoch.
-    pub(crate) compute: Box<dyn Fn(usize, usize) -> Result<Vec<f32>> + Sync + 'a>,
+    /// Examples that are computed together.
+    pub(crate) group: usize,
+    /// Channels-last values of some examples in the view of an epoch.
+    pub(crate) compute: Box<dyn Fn(&[usize], usize) -> Result<Vec<Vec<f32>>> + Sync + 'a>,
 }
 
 impl Source for ComputedSource<'_> {
@@ -183,8 +192,9 @@ impl Source for ComputedSource<'_> {
     }
 
     fn read(&self, examples: &[usize], epoch: usize) -> Result<Rows> {
-        let rows: Vec<Vec<f32>> =
-            examples.par_iter().map(|&example| (self.compute)(example, epoch)).collect::<Result<_>>()?;
+        let groups = examples.par_chunks(self.group);
+        let rows: Vec<Vec<Vec<f32>>> = groups.map(|group| (self.compute)(group, epoch)).collect::<Result<_>>()?;
+        let rows = rows.concat();
         Ok(Rows { lengths: rows.iter().map(Vec::len).collect(), values: rows.concat() })
     }
 }
@@ -200,9 +210,10 @@ mod tests {
             examples: 150,
             layout: FeatureLayout::Vector { width: 2 },
             precision: Precision::F32,
-            compute: Box::new(move |example| {
-                calls.fetch_add(1, Ordering::Relaxed);
-                Ok((vec![example as f32, -(example as f32)], Duration::ZERO))
+            group: 3,
+            compute: Box::new(move |examples| {
+                calls.fetch_add(examples.len(), Ordering::Relaxed);
+                Ok((examples.map(|example| vec![example as f32, -(example as f32)]).collect(), Duration::ZERO))
             }),
         }
     }
@@ -243,9 +254,10 @@ mod tests {
         let stop = AtomicBool::new(false);
         let mut features = set(folder.path(), Box::leak(Box::new(AtomicUsize::new(0))));
         let stop_in_second = &stop;
-        features.compute = Box::new(move |example| {
-            stop_in_second.fetch_or(example == 70, Ordering::Relaxed);
-            Ok((vec![1.0, 2.0], Duration::ZERO))
+        features.group = 1;
+        features.compute = Box::new(move |examples| {
+            stop_in_second.fetch_or(examples.contains(&70), Ordering::Relaxed);
+            Ok((vec![vec![1.0, 2.0]; examples.len()], Duration::ZERO))
         });
         let sets = [features];
         let result = extract(&sets, &all_shards(&sets), &stop, &mut Silent);
