@@ -69,7 +69,7 @@ pub(crate) struct RecipeOptions {
     #[arg(long, value_name = "NAME")]
     pub(crate) backbone: Option<String>,
     /// A weight file, a bundle, `hf:ORGANIZATION/NAME[@REVISION][:FILE]`, `embedded` (default) or `random`;
-    /// for texts the folder of a BERT or GPT-2, or random:FOLDER
+    /// for texts the folder or repository of a BERT or GPT-2, or random:FOLDER
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<String>,
     /// Side of the input in pixels; that of the weights when left out

@@ -228,3 +228,63 @@ fn an_interrupted_download_ends_as_interrupted_and_is_continued() {
     assert_eq!(requests.len(), before + 1);
     assert!(requests.last().unwrap().start().is_some_and(|start| start >= 5_000), "{requests:?}");
 }
+
+/// The files of a tiny BERT as a repository holds them.
+fn bert() -> [(&'static str, Vec<u8>); 3] {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/parity/transformers/bert");
+    let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\nBad\nfilm\n";
+    [
+        ("config.json", read("config.json")),
+        ("model.safetensors", read("model.safetensors")),
+        ("vocab.txt", vocabulary.into()),
+    ]
+}
+
+#[test]
+fn a_transformer_is_fetched_with_its_configuration_and_tokenizer_and_needs_no_network_again() {
+    let files = bert();
+    let cased: (&str, Vec<u8>) = ("tokenizer_config.json", br#"{"do_lower_case": false}"#.to_vec());
+    let all: Vec<(&str, &[u8])> = files.iter().chain([&cased]).map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+    let server = hub(Repository::new(&all));
+    let desk = Desk::at(&server.url);
+    let rows: String = (0..40).map(|row| format!("a {} film {row},{}\n", ["good", "Bad"][row % 2], row % 2)).collect();
+    std::fs::write(desk.path("reviews.csv"), format!("text,label\n{rows}")).unwrap();
+    let train = |desk: &Desk, out: &str| {
+        let arguments = ["train", "reviews.csv", "--weights", "hf:bees/tiny", "--epochs", "1", "--json", "--out", out];
+        desk.command(&arguments).output().unwrap()
+    };
+    let output = train(&desk, "a");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told = String::from_utf8(output.stdout).unwrap();
+    let source = format!(
+        "hf:bees/tiny@0123456789abcdef0123456789abcdef01234567:model.safetensors sha256:{}",
+        sha256(&files[1].1)
+    );
+    assert!(told.contains(&source), "{told}");
+    // That capitals count is in the fourth file: `bad` is none of its words.
+    let said = |text: &str| {
+        let output = desk.command(&["predict", "a", text, "--json"]).output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["probability"].as_f64().unwrap()
+    };
+    assert_ne!(said("a Bad film"), said("a bad film"));
+    assert_eq!(said("a bad film"), said("a sad film"));
+
+    let offline = Desk { endpoint: NOBODY.to_owned(), ..desk };
+    assert!(train(&offline, "b").status.success());
+    assert!(offline.bytes("a") == offline.bytes("b"));
+}
+
+#[test]
+fn a_repository_without_a_tokenizer_is_refused_by_the_name_of_what_it_lacks() {
+    let files = bert();
+    let all: Vec<(&str, &[u8])> = files[..2].iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+    let server = hub(Repository::new(&all));
+    let desk = Desk::at(&server.url);
+    std::fs::write(desk.path("reviews.csv"), "text,label\na film,x\na song,y\nno,x\nyes,y\n").unwrap();
+    let output =
+        desk.command(&["train", "reviews.csv", "--weights", "hf:bees/tiny", "--epochs", "1"]).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("tokenizer.json"), "{message}");
+}

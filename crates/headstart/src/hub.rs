@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+#[cfg(feature = "hub")]
+use headstart_hub::{Fetched, HubError, Reference, Settings, Step, fetch};
+
 use crate::backbones::published::{PUBLISHED, Published};
 use crate::backbones::{self, BackboneSpec, Variant};
 use crate::embedded;
 use crate::error::{Error, Result};
-use crate::load::Pretrained;
+use crate::load::{Pretrained, PretrainedText};
 #[cfg(feature = "hub")]
 use crate::train::observer::Work;
 use crate::train::observer::{Event, Observer};
@@ -26,10 +29,20 @@ pub(crate) fn open(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<(Pretrained, PathBuf)> {
-    use headstart_hub::{Reference, Settings, Step, fetch};
-
     let reference: Reference = reference.parse()?;
-    let fetched = fetch(&reference, &Settings::from_environment()?, stop, &mut |step| {
+    let fetched = fetched(&reference, stop, observer)?;
+    let mut pretrained = crate::load::load(&fetched.path, backbone)?;
+    // Commit and digest, so that the bundle says which bytes it came from and not where they were kept.
+    pretrained.source = format!("{} {}", fetched.pinned, fetched.digest);
+    let row = Published::of_repository(reference.repository());
+    pretrained.licence = pretrained.licence.or_else(|| row.map(|row| row.licence.to_owned()));
+    Ok((pretrained, fetched.path))
+}
+
+/// A file from the cache or the network; `observer` is told how it comes.
+#[cfg(feature = "hub")]
+fn fetched(reference: &Reference, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Fetched, HubError> {
+    fetch(reference, &Settings::from_environment()?, stop, &mut |step| {
         let event = match step {
             Step::Received { done, total, .. } => {
                 Event::Progress { stage: Work::Download, done: done as usize, total: total as usize }
@@ -41,13 +54,67 @@ pub(crate) fn open(
             _ => return,
         };
         observer.event(&event);
-    })?;
-    let mut pretrained = crate::load::load(&fetched.path, backbone)?;
-    // Commit and digest, so that the bundle says which bytes it came from and not where they were kept.
-    pretrained.source = format!("{} {}", fetched.pinned, fetched.digest);
-    let row = Published::of_repository(reference.repository());
-    pretrained.licence = pretrained.licence.or_else(|| row.map(|row| row.licence.to_owned()));
-    Ok((pretrained, fetched.path))
+    })
+}
+
+/// What makes a tokenizer, the best first; the first that a repository has whole is taken.
+#[cfg(feature = "hub")]
+const TOKENIZERS: [&[&str]; 3] = [&["tokenizer.json"], &["vocab.txt"], &["vocab.json", "merges.txt"]];
+
+/// The transformer that `reference` names, with its configuration and tokenizer from the same commit.
+///
+/// # Errors
+/// [`Error::Hub`] when one of them cannot be had; of [`crate::load::load_text`].
+#[cfg(feature = "hub")]
+pub(crate) fn open_text(
+    reference: &str,
+    longest: Option<usize>,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<PretrainedText> {
+    let reference: Reference = reference.parse()?;
+    let weights = fetched(&reference, stop, observer)?;
+    let commit = weights.pinned.revision().to_owned();
+    let mut beside = |file: &str| {
+        let reference = Reference::new(reference.repository(), Some(&commit), Some(file))?;
+        fetched(&reference, stop, observer)
+    };
+    beside("config.json")?;
+    let mut missing = None;
+    let found = TOKENIZERS.iter().find(|files| match files.iter().try_for_each(|file| beside(file).map(drop)) {
+        Ok(()) => true,
+        Err(error) => {
+            // What an earlier run found is what counts when nobody can be asked now.
+            missing.get_or_insert(error);
+            false
+        }
+    });
+    match (found, missing) {
+        (None, Some(error)) => return Err(error.into()),
+        // A vocabulary alone does not say whether capitals count.
+        (Some(files), _) if files[0] != "tokenizer.json" => match beside("tokenizer_config.json") {
+            Ok(_) | Err(HubError::NoFile { .. }) => {}
+            Err(error) => return Err(error.into()),
+        },
+        _ => {}
+    }
+    let mut text = crate::load::load_text(&weights.path, longest)?;
+    text.transformer.source = format!("{} {}", weights.pinned, weights.digest);
+    Ok(text)
+}
+
+/// This build has no network.
+///
+/// # Errors
+/// [`Error::Recipe`], always.
+#[cfg(not(feature = "hub"))]
+pub(crate) fn open_text(
+    reference: &str,
+    _longest: Option<usize>,
+    _stop: &AtomicBool,
+    _observer: &mut dyn Observer,
+) -> Result<PretrainedText> {
+    Err(without_network(reference))
 }
 
 /// This build has no network.
@@ -61,10 +128,15 @@ pub(crate) fn open(
     _stop: &AtomicBool,
     _observer: &mut dyn Observer,
 ) -> Result<(Pretrained, PathBuf)> {
-    Err(Error::Recipe {
+    Err(without_network(reference))
+}
+
+#[cfg(not(feature = "hub"))]
+fn without_network(reference: &str) -> Error {
+    Error::Recipe {
         reason: format!("`{reference}` cannot be fetched: this program was built without the feature `hub`"),
-        help: "fetch the file yourself and give it with --weights FILE".to_owned(),
-    })
+        help: "fetch the files yourself and give them with --weights".to_owned(),
+    }
 }
 
 /// The weights that a backbone's name alone means: its default repository, from the cache or the network.

@@ -44,7 +44,7 @@ impl<T: Task> Opened<T> {
                 let (recipe, original) = with_classifier(recipe, &mut pretrained, file.as_deref())?;
                 (Network::Pictures(Box::new(pretrained)), recipe, original)
             }
-            Reads::Text => (Network::Text(Box::new(open_text(recipe)?)), recipe.clone(), None),
+            Reads::Text => (Network::Text(Box::new(open_text(recipe, &options.stop, observer)?)), recipe.clone(), None),
         };
         tell(&network, observer);
         for phase in &recipe.phases {
@@ -67,7 +67,7 @@ fn wrong(reason: &str, help: &str) -> Error {
 }
 
 /// The transformer that a recipe asks for.
-fn open_text(recipe: &Recipe) -> Result<PretrainedText> {
+fn open_text(recipe: &Recipe, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<PretrainedText> {
     if recipe.head.needs_classifier() {
         return Err(wrong("a transformer has no published classifier here", "write --head linear or first+mlp:256"));
     }
@@ -91,10 +91,9 @@ fn open_text(recipe: &Recipe) -> Result<PretrainedText> {
             "texts need a pretrained transformer, and none is embedded",
             "give the folder of a BERT, MiniLM or GPT-2 (config.json, weights and tokenizer) with --weights FOLDER; --weights random:FOLDER trains the same network from scratch",
         )),
-        Some(reference) if reference.starts_with(hub::PREFIX) => Err(wrong(
-            "transformers are not fetched yet",
-            "fetch the repository's config.json, model.safetensors and tokenizer files into a folder and give that folder with --weights",
-        )),
+        Some(reference) if reference.starts_with(hub::PREFIX) => {
+            hub::open_text(reference, recipe.max_tokens, stop, observer)
+        }
         Some(reference) => match reference.strip_prefix("random:") {
             Some(folder) => Ok(load::load_text(Path::new(folder), recipe.max_tokens)?.untrained(recipe.seed)),
             None => match crate::bundle::read::pretrained_text(Path::new(reference), recipe.max_tokens)? {
