@@ -104,6 +104,11 @@ fn samples() -> Vec<(&'static str, tempfile::TempDir, PathBuf)> {
     ]);
     let path = root.path().to_owned();
     samples.push(("text_table", root, path));
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("train-00000-of-00001.parquet");
+    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/formats/parquet/lists.parquet"), &path)
+        .unwrap();
+    samples.push(("parquet", root, path));
     samples
 }
 
@@ -385,4 +390,42 @@ fn wnut17_is_read_as_three_parts_with_its_six_kinds() {
         })
         .to_vec();
     assert_eq!(entities, [1975, 836, 1079], "{:?}", set.problems);
+}
+
+#[test]
+fn parquet_tables_give_the_names_of_their_classes_whatever_compresses_them() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/formats/parquet");
+    for name in ["reviews", "zstd", "lz4", "gzip", "brotli", "none"] {
+        let set = open(&folder.join(format!("{name}.parquet")));
+        assert_eq!(set.labels, ["neg", "pos"], "{name}");
+        let texts: Vec<&str> = set.examples.iter().map(|example| example.text.as_str()).collect();
+        assert_eq!(texts, ["a fine film", "dull, and long", "été 🙂 très bon", "never again"], "{name}");
+        assert_eq!(named(&set), [["pos"], ["neg"], ["pos"], ["neg"]]);
+        // The row without a text, and the one whose label is unknown.
+        assert_eq!(lines(&set), [4, 5], "{name}: {:?}", set.problems);
+    }
+    let set = open(&folder.join("lists.parquet"));
+    assert_eq!((set.target, set.labels.as_slice()), (TargetKind::Labels, &["drama".to_owned(), "war".to_owned()][..]));
+}
+
+#[test]
+fn a_damaged_parquet_file_is_an_error_at_any_place_and_never_a_panic() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/formats/parquet/reviews.parquet");
+    let whole = std::fs::read(fixture).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("reviews.parquet");
+    for cut in 0..whole.len() {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let error = layouts::open_text(&path, &TextOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("reviews.parquet"), "{cut}: {error}");
+    }
+    for place in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[place] ^= 0x41;
+        std::fs::write(&path, &damaged).unwrap();
+        // Some bytes are texts, and some are never looked at.
+        if let Ok(set) = layouts::open_text(&path, &TextOptions::default()) {
+            assert!(set.examples.len() <= 6, "{place}");
+        }
+    }
 }

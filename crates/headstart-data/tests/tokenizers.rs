@@ -158,6 +158,19 @@ fn tokenizers_that_cannot_be_are_refused_with_the_file_and_a_way_out() {
 }
 
 #[test]
+fn the_files_that_openai_published_are_those_of_hugging_face_under_other_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = fixtures().join("bytes");
+    for (theirs, first) in [("vocab.json", "encoder.json"), ("merges.txt", "vocab.bpe")] {
+        std::fs::copy(bytes.join(theirs), folder.path().join(first)).unwrap();
+    }
+    let (first, theirs) = (Tokenizer::open(folder.path()).unwrap(), Tokenizer::open(&bytes).unwrap());
+    let text = "Größe 12 — it's 🙂";
+    let encoded = |tokenizer: &Tokenizer| tokenizer.encode(text, None, 64).unwrap();
+    assert_eq!(encoded(&first), encoded(&theirs));
+}
+
+#[test]
 fn a_text_without_room_is_an_error_and_never_a_panic() {
     let tokenizer = Tokenizer::open(&fixtures().join("uncased")).unwrap();
     assert!(tokenizer.encode("a", None, 2).unwrap_err().to_string().contains("no room"));

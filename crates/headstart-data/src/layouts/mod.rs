@@ -6,6 +6,7 @@ mod evidence;
 pub mod image_folder;
 pub mod json_spans;
 pub mod jsonl;
+pub mod parquet;
 pub mod text_folder;
 pub mod text_table;
 
@@ -39,8 +40,15 @@ pub enum Opener {
 }
 
 /// Every layout that we read.
-pub const LAYOUTS: &[Layout] =
-    &[image_folder::LAYOUT, text_table::LAYOUT, jsonl::LAYOUT, json_spans::LAYOUT, conll::LAYOUT, text_folder::LAYOUT];
+pub const LAYOUTS: &[Layout] = &[
+    image_folder::LAYOUT,
+    text_table::LAYOUT,
+    jsonl::LAYOUT,
+    parquet::LAYOUT,
+    json_spans::LAYOUT,
+    conll::LAYOUT,
+    text_folder::LAYOUT,
+];
 
 /// The layout that recognizes a path.
 pub fn find(path: &Path) -> Option<&'static Layout> {

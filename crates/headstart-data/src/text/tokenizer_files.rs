@@ -18,14 +18,13 @@ fn refuse<T>(path: &Path, reason: impl Into<String>, help: &str) -> Result<T, Da
     Err(DataError::Tokenizer { path: path.to_owned(), reason: reason.into(), help: help.to_owned() })
 }
 
-const EXPECTED: &str =
-    "give a tokenizer.json, a vocab.txt (WordPiece), or a vocab.json with merges.txt beside it (BPE)";
+const EXPECTED: &str = "give a tokenizer.json, a vocab.txt (WordPiece), or a vocab.json with merges.txt beside it (BPE), or OpenAI's encoder.json with vocab.bpe";
 
 /// Reads whatever tokenizer lies at `path`; also what to tell of it.
 pub(crate) fn read(path: &Path) -> Result<(Value, Vec<String>), DataError> {
     let metadata = fs::metadata(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
     let file = if metadata.is_dir() {
-        let names = ["tokenizer.json", "vocab.txt", "vocab.json"];
+        let names = ["tokenizer.json", "vocab.txt", "vocab.json", "encoder.json"];
         match names.iter().map(|name| path.join(name)).find(|file| file.is_file()) {
             Some(file) => file,
             None => return refuse(path, "there is no tokenizer in it", EXPECTED),
@@ -65,8 +64,11 @@ pub(crate) fn read(path: &Path) -> Result<(Value, Vec<String>), DataError> {
     }
 }
 
-/// `merges.txt` for `vocab.json`, `x-merges.txt` for `x-vocab.json`.
+/// `merges.txt` for `vocab.json`, `x-merges.txt` for `x-vocab.json`; `vocab.bpe` for OpenAI's `encoder.json`.
 fn merges_beside(vocabulary: &Path) -> PathBuf {
+    if vocabulary.file_name().is_some_and(|name| name == "encoder.json") {
+        return vocabulary.with_file_name("vocab.bpe");
+    }
     let name = vocabulary.file_stem().unwrap_or_default().to_string_lossy().replace("vocab", "merges");
     vocabulary.with_file_name(format!("{name}.txt"))
 }

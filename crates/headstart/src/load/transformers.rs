@@ -32,7 +32,7 @@ pub struct PretrainedTransformer {
 /// Names of configurations, those of Hugging Face first, then Google's and OpenAI's.
 const CONFIGURATIONS: [&str; 3] = ["config.json", "bert_config.json", "hparams.json"];
 /// Names of weight files in a folder.
-const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+const WEIGHTS: [&str; 4] = ["model.safetensors", "pytorch_model.bin", "bert_model.ckpt.index", "model.ckpt.index"];
 /// Bytes of the longest configuration that is read; published ones have one or two thousand.
 const LONGEST: u64 = 1 << 20;
 

@@ -49,7 +49,13 @@ fn cases() -> Vec<(&'static str, PretrainedTransformer)> {
     let (bert, old) = (load("bert"), load("bert_old"));
     assert!(old.shape == bert.shape && old.parameters == bert.parameters, "the old names hold the same network");
     assert!(bert.unused.is_empty() && old.unused.is_empty());
-    vec![("bert", bert), ("gpt2", load("gpt2"))]
+    let gpt2 = load("gpt2");
+    for (name, family, same) in [("bert_google", "google", &bert), ("gpt2_openai", "openai", &gpt2)] {
+        let first = load(name);
+        assert!(first.shape == same.shape && first.parameters == same.parameters, "{name} holds the same network");
+        assert_eq!((first.family.family, first.unused), (family, Vec::new()), "{name}");
+    }
+    vec![("bert", bert), ("gpt2", gpt2)]
 }
 
 #[test]
