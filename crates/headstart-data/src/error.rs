@@ -22,6 +22,14 @@ pub enum DataError {
         /// Why, in plain words.
         reason: String,
     },
+    /// A file is not a recording that we can read.
+    #[error("`{path}`: {reason}")]
+    UnreadableAudio {
+        /// The file.
+        path: PathBuf,
+        /// Why, in plain words.
+        reason: String,
+    },
     /// A picture is larger than we are willing to decode.
     #[error("`{path}`: {width} × {height} pixels is too large")]
     TooLarge {
@@ -52,6 +60,12 @@ pub enum DataError {
         /// What to do.
         help: String,
     },
+    /// Features of recordings cannot be computed with these numbers.
+    #[error("features of recordings: {reason}")]
+    Features {
+        /// Which, and what was expected.
+        reason: String,
+    },
     /// Stopped on request.
     #[error("stopped")]
     Interrupted,
@@ -64,6 +78,8 @@ impl DataError {
             Self::Layout { help, .. } | Self::Tokenizer { help, .. } => Some(help.clone()),
             Self::TooLarge { .. } => Some("pictures of up to 89 million pixels are read; make it smaller".to_owned()),
             Self::Unreadable { .. } => Some("JPEG, PNG, WebP, GIF, BMP and TIFF can be read".to_owned()),
+            Self::UnreadableAudio { .. } => Some("WAV, FLAC, MP3 and OGG Vorbis can be read".to_owned()),
+            Self::Features { .. } => Some("take the features that the network was trained on".to_owned()),
             Self::Io { .. } | Self::Interrupted => None,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Knows samples; no engine, no backbone, no loss.
 
+pub mod audio;
 pub mod augmentation;
 pub mod error;
 pub mod image;
