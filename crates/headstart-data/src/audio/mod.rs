@@ -3,6 +3,7 @@
 //! Whatever a file holds becomes mono `f32` between −1 and 1 at [`SAMPLE_RATE`], block by block, so that a recording of
 //! any length takes the same memory.
 
+pub mod augment;
 pub mod decode;
 pub mod features;
 pub mod findings;
