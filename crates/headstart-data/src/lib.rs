@@ -10,6 +10,7 @@ pub mod layouts;
 pub mod perceptual_hash;
 pub mod preprocess;
 pub mod scan;
+pub mod speech;
 pub mod split;
 pub mod synthetic;
 pub mod text;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use headstart_data::error::DataError;
-use headstart_data::layouts::{self, LAYOUTS, Split};
+use headstart_data::layouts::{self, LAYOUTS, Opener, Split};
 use headstart_data::split::SplitRule;
 use headstart_data::text::copies::split;
 use headstart_data::text::{Outcome, Target, TargetKind, TextOptions, TextSet};
@@ -124,7 +124,8 @@ fn every_path_is_recognized_by_one_layout_alone_which_reads_it() {
         assert!(matches!(layouts::open(&path), Err(DataError::Layout { .. })));
         met.insert(layout);
     }
-    assert_eq!(met, LAYOUTS.iter().map(|row| row.name).collect(), "a layout has no sample");
+    let of_texts = LAYOUTS.iter().filter(|row| !matches!(row.open, Opener::Speech(_)));
+    assert_eq!(met, of_texts.map(|row| row.name).collect(), "a layout has no sample");
     let photos =
         folder(&[("cat/1.jpg", "x"), ("cat/notes.txt", "x"), ("dog/2.jpg", "x"), ("labels.csv", "text,label\n")]);
     let claims: Vec<&str> = LAYOUTS.iter().filter(|row| (row.recognizes)(photos.path())).map(|row| row.name).collect();

@@ -69,10 +69,6 @@ pub(super) fn open(root: &Path, contents: &Contents) -> Result<Listing, DataErro
         return Err(layout_error(root, "the folder is empty", expected));
     }
     let folders: Vec<&PathBuf> = entries.iter().filter(|path| path.is_dir()).collect();
-    let split_of = |path: &Path| {
-        let name = path.file_name()?.to_string_lossy().to_lowercase();
-        SPLITS.iter().find(|(spelled, _)| *spelled == name).map(|(_, split)| *split)
-    };
     let has_splits = folders.iter().any(|path| split_of(path) == Some(Split::Train));
     let loose = entries.iter().filter(|path| path.is_file() && (contents.is)(path)).count();
     if folders.is_empty() {
@@ -103,6 +99,12 @@ pub(super) fn open(root: &Path, contents: &Contents) -> Result<Listing, DataErro
         ));
     }
     walk.finish(root)
+}
+
+/// The part that a folder's name speaks of.
+pub(super) fn split_of(folder: &Path) -> Option<Split> {
+    let name = folder.file_name()?.to_string_lossy().to_lowercase();
+    SPLITS.iter().find(|(spelled, _)| *spelled == name).map(|(_, split)| *split)
 }
 
 /// What the walk through the folders found.

@@ -26,6 +26,26 @@ pub(super) enum Evidence {
     Parquet,
     /// A tagged word a line.
     Conll,
+    /// A table of recordings as DeepSpeech has it.
+    DeepspeechCsv,
+    /// A table of recordings as Common Voice has it.
+    CommonVoice,
+    /// Another table of recordings.
+    Transcripts,
+    /// Lines of `name|text` with recordings of these names.
+    LjSpeech,
+    /// Recordings with a text file each.
+    RecordingTexts,
+    /// Folders of recordings.
+    RecordingFolders,
+    /// Recordings in one folder with their class as name.
+    RecordingNames,
+}
+
+impl Evidence {
+    fn is_table_of_recordings(self) -> bool {
+        matches!(self, Self::DeepspeechCsv | Self::CommonVoice | Self::Transcripts | Self::LjSpeech)
+    }
 }
 
 /// A file of a text data set.
@@ -69,10 +89,16 @@ pub(super) fn evidence(path: &Path) -> Option<Evidence> {
         return found;
     }
     let text_files: Vec<(Evidence, TextFile)> = text_files(&files);
-    match text_files.iter().find(|(_, file)| file.split == Some(Split::Train)).or_else(|| text_files.first()) {
-        Some((kind, _)) => Some(*kind),
-        None => found.or_else(|| (!folders.is_empty()).then_some(Evidence::Photos)),
-    }
+    let kind = |is: &dyn Fn(Evidence) -> bool| {
+        let fitting = || text_files.iter().filter(|(kind, _)| is(*kind));
+        let learned = fitting().find(|(_, file)| file.split == Some(Split::Train)).or_else(|| fitting().next());
+        learned.map(|(kind, _)| *kind)
+    };
+    kind(&|kind| kind.is_table_of_recordings())
+        .or_else(|| super::speech_evidence::kind_of_folder(path))
+        .or_else(|| kind(&|_| true))
+        .or(found)
+        .or_else(|| (!folders.is_empty()).then_some(Evidence::Photos))
 }
 
 /// The files of a text data set of one kind with their parts, and what to say of those that are left out.
@@ -164,6 +190,11 @@ fn kind_of_file(path: &Path, alone: bool) -> Option<Evidence> {
     }
     let head = charset::to_utf8(path, head).ok()?.bytes;
     let head = String::from_utf8_lossy(&head);
+    if ["csv", "tsv", "tab", "psv", "txt"].contains(&extension.as_str())
+        && let Some(kind) = super::speech_evidence::kind_of_table(path, &head)
+    {
+        return Some(kind);
+    }
     match extension.as_str() {
         "jsonl" | "ndjson" | "jsonlines" | "json" => Some(kind_of_json(&head)?),
         "conll" | "conll2003" | "bio" | "iob" | "iob2" | "bioes" | "ner" => Some(Evidence::Conll),

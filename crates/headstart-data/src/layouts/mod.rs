@@ -1,18 +1,27 @@
 //! How files encode examples: one file a dataset layout, and this registry.
 
 mod class_folders;
+pub mod common_voice;
 pub mod conll;
+pub mod deepspeech_csv;
 mod evidence;
 pub mod image_folder;
 pub mod json_spans;
 pub mod jsonl;
+pub mod ljspeech;
 pub mod parquet;
+pub mod recording_folder;
+pub mod recording_names;
+pub mod recording_texts;
+mod speech_evidence;
 pub mod text_folder;
 pub mod text_table;
+pub mod transcript_table;
 
 use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
+use crate::speech::SpeechSet;
 use crate::text::{TextOptions, TextSet};
 
 /// A row of the registry.
@@ -37,6 +46,19 @@ pub enum Opener {
     Text(fn(&Path, &TextOptions) -> Result<TextSet, DataError>),
     /// Reads texts whole, of which stretches are named.
     Entities(fn(&Path, &TextOptions) -> Result<TextSet, DataError>),
+    /// Lists recordings, unread, with their transcripts or classes.
+    Speech(fn(&Path) -> Result<SpeechSet, DataError>),
+}
+
+impl Opener {
+    /// What its examples are, in a word.
+    fn holds(&self) -> &'static str {
+        match self {
+            Self::Images(_) => "pictures",
+            Self::Text(_) | Self::Entities(_) => "texts",
+            Self::Speech(_) => "recordings",
+        }
+    }
 }
 
 /// Every layout that we read.
@@ -48,6 +70,13 @@ pub const LAYOUTS: &[Layout] = &[
     json_spans::LAYOUT,
     conll::LAYOUT,
     text_folder::LAYOUT,
+    deepspeech_csv::LAYOUT,
+    common_voice::LAYOUT,
+    transcript_table::LAYOUT,
+    ljspeech::LAYOUT,
+    recording_texts::LAYOUT,
+    recording_folder::LAYOUT,
+    recording_names::LAYOUT,
 ];
 
 /// The layout that recognizes a path.
@@ -70,6 +99,11 @@ pub fn holds_entities(path: &Path) -> bool {
     find(path).is_some_and(|layout| matches!(layout.open, Opener::Entities(_)))
 }
 
+/// Whether a path looks like a data set of recordings.
+pub fn holds_speech(path: &Path) -> bool {
+    find(path).is_some_and(|layout| matches!(layout.open, Opener::Speech(_)))
+}
+
 /// Opens a data set of pictures.
 ///
 /// # Errors
@@ -82,9 +116,9 @@ pub fn open(path: &Path) -> Result<Listing, DataError> {
     };
     match layout.open {
         Opener::Images(open) => open(path),
-        Opener::Text(_) | Opener::Entities(_) => Err(DataError::Layout {
+        other => Err(DataError::Layout {
             path: path.to_owned(),
-            reason: format!("it looks like `{}`, which holds texts; pictures were expected", layout.name),
+            reason: format!("it looks like `{}`, which holds {}; pictures were expected", layout.name, other.holds()),
             help: "give a folder of photos for each class".to_owned(),
         }),
     }
@@ -96,17 +130,35 @@ pub fn open(path: &Path) -> Result<Listing, DataError> {
 /// [`DataError::Io`]; [`DataError::Layout`] with what was found and what is expected.
 pub fn open_text(path: &Path, options: &TextOptions) -> Result<TextSet, DataError> {
     std::fs::metadata(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
-    let expected = || {
-        let rows = LAYOUTS.iter().filter(|layout| !matches!(layout.open, Opener::Images(_)));
-        let names: Vec<String> = rows.map(|layout| format!("{} ({})", layout.name, layout.describes)).collect();
-        format!("texts are read as {}", names.join("; "))
-    };
-    let refuse = |reason: String| Err(DataError::Layout { path: path.to_owned(), reason, help: expected() });
     match find(path) {
         Some(Layout { open: Opener::Text(open) | Opener::Entities(open), .. }) => open(path, options),
-        Some(layout) => refuse(format!("it looks like `{}`, which holds pictures; texts were expected", layout.name)),
-        None => refuse("it looks like no layout of texts".to_owned()),
+        found => Err(unexpected(path, found, "texts", |open| matches!(open, Opener::Text(_) | Opener::Entities(_)))),
     }
+}
+
+/// Opens a data set of recordings.
+///
+/// # Errors
+/// [`DataError::Io`]; [`DataError::Layout`] with what was found and what is expected.
+pub fn open_speech(path: &Path) -> Result<SpeechSet, DataError> {
+    std::fs::metadata(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+    match find(path) {
+        Some(Layout { open: Opener::Speech(open), .. }) => open(path),
+        found => Err(unexpected(path, found, "recordings", |open| matches!(open, Opener::Speech(_)))),
+    }
+}
+
+/// What a path is instead of a layout of `wanted`, and which there are.
+fn unexpected(path: &Path, found: Option<&Layout>, wanted: &str, is: fn(&Opener) -> bool) -> DataError {
+    let rows = LAYOUTS.iter().filter(|layout| is(&layout.open));
+    let names: Vec<String> = rows.map(|layout| format!("{} ({})", layout.name, layout.describes)).collect();
+    let reason = match found {
+        Some(layout) => {
+            format!("it looks like `{}`, which holds {}; {wanted} were expected", layout.name, layout.open.holds())
+        }
+        None => format!("it looks like no layout of {wanted}"),
+    };
+    DataError::Layout { path: path.to_owned(), reason, help: format!("{wanted} are read as {}", names.join("; ")) }
 }
 
 /// The examples of a data set, unread.

@@ -61,7 +61,7 @@ pub(super) fn looks_like(head: &str) -> bool {
 ///
 /// # Errors
 /// [`DataError::Layout`] where it has a single column or no record.
-fn read_table(
+pub(super) fn read_table(
     path: &Path,
     mut bytes: Vec<u8>,
     options: &TextOptions,

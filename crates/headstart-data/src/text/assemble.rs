@@ -291,7 +291,7 @@ fn is_empty(text: &str) -> bool {
 }
 
 /// Names once each: by value if all are numbers, else by bytes.
-fn ordered<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub(crate) fn ordered<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let names: BTreeSet<&str> = names.collect();
     let mut names: Vec<&str> = names.into_iter().collect();
     let value = |name: &str| name.parse::<f64>().ok().filter(|value| value.is_finite());
