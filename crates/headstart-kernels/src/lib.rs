@@ -8,6 +8,7 @@
 mod bf16;
 mod buffer;
 mod convolution;
+pub mod ctc;
 mod curve;
 mod depthwise;
 mod dispatch;
