@@ -60,6 +60,16 @@ pub enum DataError {
         /// What to do.
         help: String,
     },
+    /// A language model cannot be used as it is.
+    #[error("language model `{path}`: {reason}")]
+    LanguageModel {
+        /// The file.
+        path: PathBuf,
+        /// The line and what was found.
+        reason: String,
+        /// What to do.
+        help: String,
+    },
     /// Features of recordings cannot be computed with these numbers.
     #[error("features of recordings: {reason}")]
     Features {
@@ -75,7 +85,9 @@ impl DataError {
     /// What the reader can do next.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Layout { help, .. } | Self::Tokenizer { help, .. } => Some(help.clone()),
+            Self::Layout { help, .. } | Self::Tokenizer { help, .. } | Self::LanguageModel { help, .. } => {
+                Some(help.clone())
+            }
             Self::TooLarge { .. } => Some("pictures of up to 89 million pixels are read; make it smaller".to_owned()),
             Self::Unreadable { .. } => Some("JPEG, PNG, WebP, GIF, BMP and TIFF can be read".to_owned()),
             Self::UnreadableAudio { .. } => Some("WAV, FLAC, MP3 and OGG Vorbis can be read".to_owned()),

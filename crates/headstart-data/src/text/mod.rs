@@ -1,5 +1,6 @@
 //! Labelled text: what every text layout gives, and what is made of it before a network sees it.
 
+pub mod arpa;
 pub mod assemble;
 pub mod charset;
 pub mod columns;
