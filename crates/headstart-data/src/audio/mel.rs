@@ -88,8 +88,8 @@ impl FilterBank {
         let (start, end) = ((1.5 + lower / width) as usize, (upper / width) as usize);
         let mut dense = vec![vec![0.0; bins]; count];
         let mut above = 0;
-        for bin in start..=end.min(bins - 1) {
-            let at = mel(bin as f64 * width);
+        let heard = (start..=end.min(bins - 1)).map(|bin| (bin, mel(bin as f64 * width)));
+        for (bin, at) in heard {
             while above < count && center(above) < at {
                 above += 1;
             }

@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_same_sentence_stays_on_one_side_whoever_says_it() {
-        let text = |n: u8| format!("The sentence number {}{}", n / 2, if n % 2 == 0 { "." } else { "" });
+        let text = |n: u8| format!("The sentence number {}{}", n / 2, if n.is_multiple_of(2) { "." } else { "" });
         let splits = assigned((0..100).map(|n| recording(n, &text(n), None)).collect(), Speakers::default()).splits;
         assert!((0..50).all(|n| splits[2 * n] == splits[2 * n + 1]));
         let count = |part| splits.iter().filter(|split| **split == part).count();

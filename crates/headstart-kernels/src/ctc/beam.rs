@@ -42,7 +42,7 @@ impl Default for BeamOptions {
 /// What was written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transcription {
-    /// Labels, each at the frame of its highest probability while it was the last of its prefix.
+    /// Labels, each at the frame in which it begins on the most probable path.
     pub emissions: Vec<Emission>,
     /// ln of the probability of the labels by the network alone, over the paths that were kept.
     pub acoustic: f64,
@@ -60,9 +60,10 @@ pub struct BeamSearch<'a> {
     nodes: Vec<Node>,
     /// Node of a prefix and a label.
     children: HashMap<(u32, u32), u32>,
+    marks: Vec<Mark>,
     beam: Vec<Entry>,
     frame: usize,
-    /// Number of nodes from which those that no prefix needs are dropped.
+    /// Number of nodes and marks from which those that no prefix needs are dropped.
     tidy_at: usize,
     logs: Vec<f64>,
 }
@@ -72,41 +73,69 @@ pub struct BeamSearch<'a> {
 struct Node {
     parent: u32,
     label: u32,
-    /// Frame of the label, and ln of its probability there.
-    frame: usize,
-    heard: f64,
     /// Weighed words so far.
     words: f64,
     /// Of the language model, behind the last whole word.
     context: Vec<u32>,
 }
 
-/// A prefix in the beam: ln of the probability of its paths that end in a blank, and of those that end in its label.
+/// Where a label begins on a path, and where the one before it does.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    parent: u32,
+    frame: usize,
+}
+
+/// The most probable path to a prefix: ln of its probability, and the mark of its last label.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    log: f64,
+    mark: u32,
+}
+
+impl Way {
+    const NONE: Self = Self { log: NEVER, mark: ROOT };
+
+    fn then(self, log: f64) -> Self {
+        Self { log: self.log + log, ..self }
+    }
+
+    /// The better one, this one among equals.
+    fn or(self, other: Self) -> Self {
+        if other.log > self.log { other } else { self }
+    }
+}
+
+/// A prefix in the beam: ln of the probability of its paths that end in a blank and of those that end in its label, and the
+/// most probable path of each kind.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     node: u32,
     blank: f64,
     label: f64,
+    blank_way: Way,
+    label_way: Way,
 }
 
 impl Entry {
     fn all(&self) -> f64 {
         log_add(self.blank, self.label)
     }
+
+    fn way(&self) -> Way {
+        self.label_way.or(self.blank_way)
+    }
 }
 
 /// A prefix of the next frame, of which there may be no node yet.
 struct Candidate {
-    parent: u32,
-    /// None for a prefix that stays as it is.
-    added: Option<u32>,
-    node: Option<u32>,
-    blank: f64,
-    label: f64,
+    entry: Entry,
+    /// The prefix that it extends and by which label, where it has no node yet.
+    fresh: Option<(u32, u32)>,
+    /// Whether its label begins in this frame: `label_way` still has the mark of the label before.
+    begins: bool,
     words: f64,
     context: Vec<u32>,
-    /// ln of the probability of the label in this frame.
-    heard: f64,
 }
 
 const ROOT: u32 = 0;
@@ -135,7 +164,9 @@ impl<'a> BeamSearch<'a> {
             return Err(KernelError::Invalid("there are too many classes for a beam search"));
         }
         let context = language.map_or_else(Vec::new, Language::begin);
-        let root = Node { parent: ROOT, label: NO_LABEL, frame: 0, heard: NEVER, words: 0.0, context };
+        let root = Node { parent: ROOT, label: NO_LABEL, words: 0.0, context };
+        let begin = Way { log: 0.0, mark: ROOT };
+        let empty = Entry { node: ROOT, blank: 0.0, label: NEVER, blank_way: begin, label_way: Way::NONE };
         Ok(Self {
             options,
             classes,
@@ -144,7 +175,8 @@ impl<'a> BeamSearch<'a> {
             language,
             nodes: vec![root],
             children: HashMap::new(),
-            beam: vec![Entry { node: ROOT, blank: 0.0, label: NEVER }],
+            marks: vec![Mark { parent: ROOT, frame: 0 }],
+            beam: vec![empty],
             frame: 0,
             tidy_at: 1 << 14,
             logs: Vec::new(),
@@ -166,7 +198,7 @@ impl<'a> BeamSearch<'a> {
             }
             self.step(&logs);
             self.frame += 1;
-            if self.nodes.len() > self.tidy_at {
+            if self.nodes.len().max(self.marks.len()) > self.tidy_at {
                 self.tidy();
             }
         }
@@ -188,7 +220,7 @@ impl<'a> BeamSearch<'a> {
         found
             .into_iter()
             .take(count)
-            .map(|(score, entry)| Transcription { emissions: self.emissions(entry.node), acoustic: entry.all(), score })
+            .map(|(score, entry)| Transcription { emissions: self.emissions(entry), acoustic: entry.all(), score })
             .collect()
     }
 
@@ -200,34 +232,37 @@ impl<'a> BeamSearch<'a> {
         let mut places: HashMap<u32, usize> = HashMap::with_capacity(self.beam.len());
         for entry in &self.beam {
             let node = &self.nodes[entry.node as usize];
-            let repeated = if node.label == NO_LABEL { NEVER } else { logs[node.label as usize] };
+            let (blank, repeated) =
+                (logs[self.blank], if node.label == NO_LABEL { NEVER } else { logs[node.label as usize] });
             places.insert(entry.node, candidates.len());
-            candidates.push(Candidate {
-                parent: node.parent,
-                added: None,
-                node: Some(entry.node),
-                blank: entry.all() + logs[self.blank],
+            let entry = Entry {
+                node: entry.node,
+                blank: entry.all() + blank,
                 label: entry.label + repeated,
-                words: node.words,
-                context: Vec::new(),
-                // While a blank is heard, the same label again would be another one.
-                heard: if entry.label >= entry.blank { repeated } else { NEVER },
-            });
+                blank_way: entry.way().then(blank),
+                label_way: entry.label_way.then(repeated),
+            };
+            candidates.push(Candidate { entry, fresh: None, begins: false, words: node.words, context: Vec::new() });
         }
         for entry in &self.beam {
             let node = &self.nodes[entry.node as usize];
             let mut word = None;
             for &class in &classes {
                 // Only a blank between parts two equal labels.
-                let from = if node.label == class { entry.blank } else { entry.all() };
-                let reached = from + logs[class as usize];
-                if reached == NEVER {
+                let (from, way) =
+                    if node.label == class { (entry.blank, entry.blank_way) } else { (entry.all(), entry.way()) };
+                let log = logs[class as usize];
+                let (label, label_way) = (from + log, way.then(log));
+                if label == NEVER {
                     continue;
                 }
                 let child = self.children.get(&(entry.node, class)).copied();
                 if let Some(place) = child.and_then(|child| places.get(&child)) {
                     let there = &mut candidates[*place];
-                    there.label = log_add(there.label, reached);
+                    there.entry.label = log_add(there.entry.label, label);
+                    if label_way.log > there.entry.label_way.log {
+                        (there.entry.label_way, there.begins) = (label_way, true);
+                    }
                     continue;
                 }
                 let (words, context) = if Some(class as usize) == self.space {
@@ -235,9 +270,10 @@ impl<'a> BeamSearch<'a> {
                 } else {
                     (node.words, node.context.clone())
                 };
-                let (blank, heard) = (NEVER, logs[class as usize]);
-                let (parent, added) = (entry.node, Some(class));
-                candidates.push(Candidate { parent, added, node: child, blank, label: reached, words, context, heard });
+                let fresh = if child.is_none() { Some((entry.node, class)) } else { None };
+                let node = child.unwrap_or(NO_LABEL);
+                let entry = Entry { node, blank: NEVER, label, blank_way: Way::NONE, label_way };
+                candidates.push(Candidate { entry, fresh, begins: true, words, context });
             }
         }
         self.keep(candidates);
@@ -245,7 +281,7 @@ impl<'a> BeamSearch<'a> {
 
     /// The best candidates become the beam; those that are new become nodes.
     fn keep(&mut self, mut candidates: Vec<Candidate>) {
-        let score = |candidate: &Candidate| log_add(candidate.blank, candidate.label) + candidate.words;
+        let score = |candidate: &Candidate| candidate.entry.all() + candidate.words;
         let mut order: Vec<(f64, usize)> =
             candidates.iter().enumerate().map(|(index, candidate)| (score(candidate), index)).collect();
         // Equal scores in the order in which they came, so that the result is one and the same.
@@ -257,27 +293,17 @@ impl<'a> BeamSearch<'a> {
         order.truncate(kept);
         self.beam.clear();
         for (_, index) in order {
-            let candidate = &mut candidates[index];
-            let node = match (candidate.node, candidate.added) {
-                (Some(node), added) => {
-                    let there = &mut self.nodes[node as usize];
-                    // A prefix that comes back begins anew.
-                    if candidate.heard > there.heard || added.is_some() {
-                        (there.heard, there.frame) = (candidate.heard, self.frame);
-                    }
-                    node
-                }
-                (None, Some(label)) => {
-                    let node = self.nodes.len() as u32;
-                    let Candidate { parent, heard, words, .. } = *candidate;
-                    let context = std::mem::take(&mut candidate.context);
-                    self.nodes.push(Node { parent, label, frame: self.frame, heard, words, context });
-                    self.children.insert((parent, label), node);
-                    node
-                }
-                (None, None) => continue,
-            };
-            self.beam.push(Entry { node, blank: candidate.blank, label: candidate.label });
+            let Candidate { mut entry, fresh, begins, words, ref mut context } = candidates[index];
+            if let Some((parent, label)) = fresh {
+                entry.node = self.nodes.len() as u32;
+                self.nodes.push(Node { parent, label, words, context: std::mem::take(context) });
+                self.children.insert((parent, label), entry.node);
+            }
+            if begins {
+                self.marks.push(Mark { parent: entry.label_way.mark, frame: self.frame });
+                entry.label_way.mark = self.marks.len() as u32 - 1;
+            }
+            self.beam.push(entry);
         }
     }
 
@@ -321,47 +347,54 @@ impl<'a> BeamSearch<'a> {
         std::iter::successors(Some(node), next).take_while(|at| *at != ROOT)
     }
 
-    fn emissions(&self, node: u32) -> Vec<Emission> {
-        let emission = |at: u32| {
-            let Node { label, frame, .. } = self.nodes[at as usize];
-            Emission { label: label as usize, frames: frame..frame + 1 }
+    /// Labels of a prefix with their frames: a path has a mark for each.
+    fn emissions(&self, entry: &Entry) -> Vec<Emission> {
+        let next = |at: &u32| Some(self.marks[*at as usize].parent);
+        let marks = std::iter::successors(Some(entry.way().mark), next);
+        let emission = |(node, mark): (u32, u32)| {
+            let (label, frame) = (self.nodes[node as usize].label as usize, self.marks[mark as usize].frame);
+            Emission { label, frames: frame..frame + 1 }
         };
-        let mut emissions: Vec<Emission> = self.path(node).map(emission).collect();
+        let mut emissions: Vec<Emission> = self.path(entry.node).zip(marks).map(emission).collect();
         emissions.reverse();
-        // A label that was heard again louder, while a longer prefix already lived, would stand behind its successor.
-        for index in (1..emissions.len()).rev() {
-            let next = emissions[index].frames.start;
-            let frames = &mut emissions[index - 1].frames;
-            if frames.start >= next {
-                *frames = next.saturating_sub(1)..next.max(1);
-            }
-        }
         emissions
     }
 
-    /// Drops the nodes that no prefix of the beam is made of, so that a long recording does not fill the memory.
+    /// Drops the nodes and marks that no prefix of the beam is made of, so that a long recording does not fill the memory.
     fn tidy(&mut self) {
-        let mut moved: Vec<u32> = vec![NO_LABEL; self.nodes.len()];
-        moved[ROOT as usize] = ROOT;
-        for entry in &self.beam {
-            let mut at = entry.node;
-            while moved[at as usize] == NO_LABEL {
-                // Marked; numbered below, in their order, in which parents come first.
-                moved[at as usize] = ROOT;
-                at = self.nodes[at as usize].parent;
-            }
-        }
-        let mut kept = Vec::new();
-        for (index, node) in std::mem::take(&mut self.nodes).into_iter().enumerate() {
-            if moved[index] != NO_LABEL {
-                moved[index] = kept.len() as u32;
-                kept.push(Node { parent: moved[node.parent as usize], ..node });
-            }
-        }
-        self.nodes = kept;
+        let moved =
+            survivors(self.nodes.iter().map(|node| node.parent).collect(), self.beam.iter().map(|entry| entry.node));
+        let parent = |node: &Node| moved[node.parent as usize];
+        let kept = self.nodes.iter().zip(&moved).filter(|(_, place)| **place != NO_LABEL);
+        self.nodes = kept.map(|(node, _)| Node { parent: parent(node), ..node.clone() }).collect();
         self.beam.iter_mut().for_each(|entry| entry.node = moved[entry.node as usize]);
         let numbered = self.nodes.iter().enumerate().skip(1);
         self.children = numbered.map(|(index, node)| ((node.parent, node.label), index as u32)).collect();
-        self.tidy_at = (self.nodes.len() * 4).max(1 << 14);
+
+        let ends = self.beam.iter().flat_map(|entry| [entry.blank_way.mark, entry.label_way.mark]);
+        let moved = survivors(self.marks.iter().map(|mark| mark.parent).collect(), ends);
+        let kept = self.marks.iter().zip(&moved).filter(|(_, place)| **place != NO_LABEL);
+        self.marks = kept.map(|(mark, _)| Mark { parent: moved[mark.parent as usize], ..*mark }).collect();
+        for entry in &mut self.beam {
+            entry.blank_way.mark = moved[entry.blank_way.mark as usize];
+            entry.label_way.mark = moved[entry.label_way.mark as usize];
+        }
+        self.tidy_at = (self.nodes.len().max(self.marks.len()) * 4).max(1 << 14);
     }
+}
+
+/// New numbers of the items of a tree that lead to one of `ends`, in their order, in which parents come first;
+/// [`NO_LABEL`] for the others.
+fn survivors(parents: Vec<u32>, ends: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut moved = vec![NO_LABEL; parents.len()];
+    moved[ROOT as usize] = ROOT;
+    for mut at in ends {
+        while moved[at as usize] == NO_LABEL {
+            moved[at as usize] = ROOT;
+            at = parents[at as usize];
+        }
+    }
+    let kept = moved.iter_mut().filter(|place| **place != NO_LABEL);
+    (0..).zip(kept).for_each(|(number, place)| *place = number);
+    moved
 }

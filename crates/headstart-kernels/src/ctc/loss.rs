@@ -118,7 +118,7 @@ impl Utterance<'_> {
         }
         // Blanks before, between and behind the labels.
         let states = 2 * labels.len() + 1;
-        let class = |state: usize| if state % 2 == 0 { batch.blank } else { labels[state / 2] };
+        let class = |state: usize| if state.is_multiple_of(2) { batch.blank } else { labels[state / 2] };
         // A label may follow the one before it directly, unless they are equal.
         let skips = |state: usize| state % 2 == 1 && state >= 3 && labels[state / 2] != labels[state / 2 - 1];
 
