@@ -179,6 +179,11 @@ fn headers_that_lie_are_refused_in_words() {
         assert!(matches!(error, DataError::UnreadableAudio { .. }), "{what}: {error}");
         assert!(error.to_string().contains("x.wav") && error.help().is_some(), "{what}: {error}");
     }
+    // A title of four gigabytes, which must not be allocated.
+    let mut titled = wav(1, 1, 16_000, 16, &data, 4_000)[..36].to_vec();
+    titled.extend(b"LIST\xf0\xff\xff\xffINFOINAM\xe0\xff\xff\xffshort");
+    let error = read_bytes(Path::new("x.wav"), titled, &Limits::default()).unwrap_err();
+    assert!(matches!(error, DataError::UnreadableAudio { .. }), "{error}");
     let error = inspect(Path::new("not/there.wav"), &Limits::default()).unwrap_err();
     assert!(matches!(error, DataError::Io { .. }), "{error}");
 }

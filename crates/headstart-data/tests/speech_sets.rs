@@ -98,7 +98,7 @@ fn samples() -> Vec<(&'static str, tempfile::TempDir, &'static str, usize)> {
         ),
         (
             "transcripts",
-            folder(&[("transcripts.csv", "path,text\n\"wav/a.wav\",\"one, two\"\nwav/b.wav,three\n")], &two),
+            folder(&[("transcripts.csv", "text,path\n\"one, two\",\"wav/a.wav\"\nthree,wav/b.wav\n")], &two),
             "transcripts.csv",
             2,
         ),
@@ -151,6 +151,8 @@ fn a_text_or_picture_data_set_is_not_taken_for_recordings() {
     let texts = folder(&[("pos/1.txt", "good"), ("pos/2.txt", "x"), ("neg/1.txt", "bad")], &["neg/noise.wav"]);
     assert_eq!(layouts::find(texts.path()).unwrap().name, "text_folder");
     let table = folder(&[("train.csv", "path,text,label\na.html,good,1\nb.html,bad,0\n")], &[]);
+    assert_eq!(layouts::find(table.path()).unwrap().name, "text_table");
+    let table = folder(&[("train.tsv", "path\tsentence\tlabel\na.html\tgood\t1\nb.html\tbad\t0\n")], &[]);
     assert_eq!(layouts::find(table.path()).unwrap().name, "text_table");
     let photos = folder(&[("cat/1.jpg", "x"), ("dog/2.jpg", "x")], &["dog/bark.wav"]);
     assert_eq!(layouts::find(photos.path()).unwrap().name, "image_folder");

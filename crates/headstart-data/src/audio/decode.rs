@@ -9,7 +9,6 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
-use symphonia::core::common::Limit;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
@@ -248,10 +247,9 @@ type Opened = (Box<dyn FormatReader>, Box<dyn AudioDecoder>, u32, Header);
 
 fn open_decoder(source: Box<dyn MediaSource>) -> Result<Opened, Error> {
     let stream = MediaSourceStream::new(source, MediaSourceStreamOptions::default());
-    // Titles and covers are of no use here, and hostile ones may be large.
-    let metadata =
-        MetadataOptions::default().limit_tag_bytes(Limit::Maximum(1 << 16)).limit_visual_bytes(Limit::Maximum(1 << 16));
-    let reader = symphonia::default::get_probe().probe(&Hint::new(), stream, FormatOptions::default(), metadata)?;
+    // Titles and covers are of no use here; they are read step by step, so what they claim is never allocated.
+    let (format, metadata) = (FormatOptions::default(), MetadataOptions::default());
+    let reader = symphonia::default::get_probe().probe(&Hint::new(), stream, format, metadata)?;
     let (decoder, track, header) = make_decoder(&*reader)?;
     Ok((reader, decoder, track, header))
 }

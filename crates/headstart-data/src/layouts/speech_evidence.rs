@@ -57,29 +57,37 @@ fn plain(name: &str) -> String {
 
 /// Whether the head of a table is one of recordings.
 pub(super) fn kind_of_table(path: &Path, head: &str) -> Option<Evidence> {
-    let mut lines = head.lines().filter(|line| !line.trim().is_empty());
-    let first = lines.next()?;
+    let first = head.lines().find(|line| !line.trim().is_empty())?;
     if let Some((name, _)) = first.split_once('|') {
         let folder = path.parent().unwrap_or(Path::new(""));
         let is_recording = !name.trim().is_empty() && assemble::find(folder, name).is_file();
         return is_recording.then_some(Evidence::LjSpeech);
     }
-    let delimiter = if first.contains('\t') { '\t' } else { ',' };
-    let cells = |line: &'_ str| -> Vec<String> {
-        line.split(delimiter).map(|cell| cell.trim().trim_matches('"').to_owned()).collect()
-    };
-    let names = cells(first);
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let delimiter = if first.contains('\t') { b'\t' } else { b',' };
+    // In tab-separated files a quote is a plain character more often than not.
+    let mut table = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .delimiter(delimiter)
+        .quoting(delimiter == b',')
+        .trim(csv::Trim::All)
+        .from_reader(head.as_bytes());
+    let mut rows = table.records().filter_map(Result::ok);
+    let names = rows.next()?;
+    let names: Vec<&str> = names.iter().map(|name| name.trim_matches('"')).collect();
     let has = |name: &str| names.iter().any(|column| column.eq_ignore_ascii_case(name));
     if has("wav_filename") && has("transcript") {
         return Some(Evidence::DeepspeechCsv);
     }
-    if delimiter == '\t' && has("path") && has("sentence") {
+    let found = columns(&names)?;
+    let is_voice = delimiter == b'\t' && has("path") && has("sentence");
+    if is_voice && has("client_id") {
         return Some(Evidence::CommonVoice);
     }
-    let found = columns(&names)?;
-    let row = cells(lines.next()?);
-    row.get(found.recording).is_some_and(|cell| has_audio_extension(Path::new(cell))).then_some(Evidence::Transcripts)
+    let row = rows.next()?;
+    let is_recording =
+        row.get(found.recording).is_some_and(|cell| has_audio_extension(Path::new(cell.trim_matches('"'))));
+    is_recording.then_some(if is_voice { Evidence::CommonVoice } else { Evidence::Transcripts })
 }
 
 /// Recordings below a folder, by their paths.
