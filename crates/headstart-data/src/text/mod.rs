@@ -2,12 +2,15 @@
 
 pub mod arpa;
 pub mod assemble;
+pub mod byte_pair_trainer;
 pub mod charset;
 pub mod columns;
 pub mod copies;
 pub mod entities;
 pub mod entity_scores;
 pub mod labels;
+mod pair_merging;
+pub mod plain_text;
 pub mod table;
 pub mod tokenizer;
 mod tokenizer_files;

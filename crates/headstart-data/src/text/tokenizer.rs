@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokenizers::utils::truncation::{TruncationParams, truncate_encodings};
 use tokenizers::{EncodeInput, InputSequence, PostProcessor};
 
@@ -96,6 +96,21 @@ impl Tokenizer {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DataError> {
         let path = Path::new("tokenizer.json");
         Self::build(path, tokenizer_files::parse(path, bytes)?, Vec::new())
+    }
+
+    /// BERT's tokenizer over the tokens of a `vocab.txt`, in their order.
+    ///
+    /// # Errors
+    /// [`DataError::Tokenizer`] where `[UNK]` is not among them.
+    pub fn from_word_pieces(tokens: &[String], lowercase: bool) -> Result<Self, DataError> {
+        let (value, notes) = tokenizer_files::word_pieces(tokens, lowercase)?;
+        Self::build(Path::new("vocabulary"), value, notes)
+    }
+
+    /// GPT-2's tokenizer over the tokens of a `vocab.json` and the lines of a `merges.txt`.
+    pub(crate) fn from_byte_pairs(vocabulary: Map<String, Value>, merges: &str) -> Result<Self, DataError> {
+        let (value, notes) = tokenizer_files::trained_byte_pairs(vocabulary, merges)?;
+        Self::build(Path::new("vocabulary"), value, notes)
     }
 
     /// The whole tokenizer as `tokenizer.json`: a function of what it does alone.

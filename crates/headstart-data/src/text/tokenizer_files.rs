@@ -176,6 +176,21 @@ fn word_piece(path: &Path, bytes: &[u8], config: &Map<String, Value>) -> Result<
     Ok((value, notes))
 }
 
+/// A vocabulary that was trained here.
+pub(crate) fn word_pieces(tokens: &[String], lowercase: bool) -> Result<(Value, Vec<String>), DataError> {
+    let config = Map::from_iter([("do_lower_case".to_owned(), json!(lowercase))]);
+    word_piece(Path::new("vocabulary"), tokens.join("\n").as_bytes(), &config)
+}
+
+/// A vocabulary of byte pairs that was trained here.
+pub(crate) fn trained_byte_pairs(
+    vocabulary: Map<String, Value>,
+    merges: &str,
+) -> Result<(Value, Vec<String>), DataError> {
+    let path = Path::new("vocabulary");
+    byte_pairs(path, vocabulary, path, merges.as_bytes(), &Map::new())
+}
+
 /// A `vocab.json` and a `merges.txt`: GPT-2's tokenizer on bytes (Radford et al. 2019).
 fn byte_pairs(
     path: &Path,
