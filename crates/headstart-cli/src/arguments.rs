@@ -16,6 +16,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Learn from photos in a folder a class, from labelled texts, or from texts with tagged words
     Train(Box<Train>),
+    /// Learn a language from plain text: a small BERT or GPT-2 to start from
+    Pretrain(Box<Pretrain>),
     /// Say what is on new photos or in new texts
     Predict(Predict),
     /// Score a bundle on labelled photos or texts
@@ -189,6 +191,82 @@ pub(crate) struct Train {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Pretrain {
+    /// Text files with a sentence or a paragraph a line, folders of .txt, tables or other labelled texts
+    #[arg(value_name = "CORPUS", required = true)]
+    pub(crate) corpus: Vec<PathBuf>,
+    /// What is learned to be said: hidden words (makes a BERT) or the next one (a GPT-2)
+    #[arg(long, value_enum)]
+    pub(crate) task: PretrainTask,
+    /// The folder to write (default: the corpus's name with -bert or -gpt2)
+    #[arg(long = "output", visible_alias = "out", short = 'o', value_name = "FOLDER")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Go on from the network in this folder, with its tokenizer, instead of a new one
+    #[arg(long, value_name = "FOLDER",
+        conflicts_with_all = ["width", "layers", "heads", "hidden", "vocabulary", "cased"])]
+    pub(crate) weights: Option<PathBuf>,
+    /// Column of the texts in a table: its name, or its number from 1 (default: found)
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) text_column: Option<String>,
+    /// Values of a token (default: 128)
+    #[arg(long, value_name = "N")]
+    pub(crate) width: Option<usize>,
+    /// Layers (default: 4)
+    #[arg(long, value_name = "N")]
+    pub(crate) layers: Option<usize>,
+    /// Heads of attention (default: 4)
+    #[arg(long, value_name = "N")]
+    pub(crate) heads: Option<usize>,
+    /// Values between the dense layers (default: four times the width)
+    #[arg(long, value_name = "N")]
+    pub(crate) hidden: Option<usize>,
+    /// Tokens of the vocabulary (default: what the texts give, 8000 at most)
+    #[arg(long, value_name = "N")]
+    pub(crate) vocabulary: Option<usize>,
+    /// Keep case and accents (a GPT-2 always does)
+    #[arg(long)]
+    pub(crate) cased: bool,
+    /// Most tokens of a sequence; longer lines become several (default: 128)
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tokens: Option<usize>,
+    /// Tokens a step, about (default: 2048)
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) batch: Option<usize>,
+    /// Rounds through the texts (default: 10)
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<usize>,
+    /// Steps instead of rounds
+    #[arg(long, value_name = "N", conflicts_with = "epochs")]
+    pub(crate) steps: Option<usize>,
+    /// Highest learning rate, after a tenth of the steps (default: 1e-3, with --weights 1e-4)
+    #[arg(long, value_name = "RATE")]
+    pub(crate) lr: Option<f64>,
+    /// Weight decay (default: 0.01)
+    #[arg(long, value_name = "RATE")]
+    pub(crate) weight_decay: Option<f64>,
+    /// Dropout while it learns (default: 0.1, or that of --weights)
+    #[arg(long, value_name = "RATE")]
+    pub(crate) dropout: Option<f32>,
+    /// Part of the texts that is scored on and not learned from (default: 0.05)
+    #[arg(long, value_name = "FRACTION")]
+    pub(crate) held_out: Option<f32>,
+    /// Seed of everything that is drawn
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Store the weights in half precision
+    #[arg(long)]
+    pub(crate) f16: bool,
+    /// Go on from where an interrupted run with the same options stopped
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Worker threads (default: all cores)
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Predict {
     /// A bundle that `headstart train` wrote
     pub(crate) bundle: PathBuf,
@@ -337,6 +415,12 @@ pub(crate) struct Completions {
     /// The shell
     #[arg(value_enum)]
     pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum PretrainTask {
+    MaskedLm,
+    CausalLm,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Train(options) => commands::train::run(&options),
+        Command::Pretrain(options) => commands::pretrain::run(&options),
         Command::Predict(options) => commands::predict::run(&options),
         Command::Evaluate(options) => commands::evaluate::run(&options),
         Command::Export(options) => commands::export::run(&options),

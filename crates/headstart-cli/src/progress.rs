@@ -7,6 +7,7 @@ use headstart::{Control, Event, Observer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::choice_table;
+use crate::commands::pretrain;
 use crate::tables;
 use crate::terminal;
 
@@ -148,6 +149,22 @@ impl Display {
                 self.clear();
                 terminal::line(&tables::report(report));
             }
+            Event::Corpus { texts, held_out, skipped, tokens, vocabulary } => {
+                let skipped = if *skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+                let [texts, held_out, tokens, vocabulary] =
+                    [texts, held_out, tokens, vocabulary].map(|number| tables::count(*number));
+                self.say(&format!(
+                    "data     {texts} texts, {held_out} held out{skipped} · {tokens} tokens a round · vocabulary {vocabulary}"
+                ));
+            }
+            Event::PretrainEpoch(epoch) => {
+                self.clear();
+                self.say(&pretrain::epoch_line(epoch));
+            }
+            Event::Pretrained(report) => {
+                self.clear();
+                terminal::line(&pretrain::report(report));
+            }
             _ => {}
         }
     }
@@ -165,6 +182,7 @@ impl Observer for Display {
             }
             (Style::Human, event) => self.human(event),
             (Style::Quiet, Event::Report(report)) => terminal::line(&tables::report(report)),
+            (Style::Quiet, Event::Pretrained(report)) => terminal::line(&pretrain::report(report)),
             (Style::Quiet, _) => {}
         }
         Control::Continue

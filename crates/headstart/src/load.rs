@@ -6,6 +6,7 @@ mod transformers;
 use std::path::{Path, PathBuf};
 
 pub use text::{PretrainedText, TextReader, load_text};
+pub(crate) use transformers::weight_file;
 pub use transformers::{PretrainedTransformer, load_transformer};
 
 use headstart_data::preprocess::Preprocess;

@@ -9,6 +9,7 @@ pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod lr_find;
 pub(crate) mod predict;
+pub(crate) mod pretrain;
 pub(crate) mod recipe;
 pub(crate) mod shell;
 pub(crate) mod train;

@@ -3,9 +3,9 @@
 //! Shapes and names follow Hugging Face transformers 4 and 5 `modeling_bert.py` and Google's `modeling.py`; relatives with the
 //! same layout, such as MiniLM, load as they are. The pooler is part of the head, not of the backbone.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{TransformerBackbone, TransformerNames, config};
+use super::{LanguageModelNames, TransformerBackbone, TransformerNames, config};
 use crate::error::Result;
 use crate::name_map::{Entry, Layout};
 use crate::nn::TransformerShape;
@@ -17,6 +17,8 @@ pub(crate) static SPEC: TransformerBackbone = TransformerBackbone {
     licence: "Apache-2.0 (Google)",
     read_config,
     telling_key: "hidden_size",
+    write_config,
+    language_model: LanguageModelNames { class: "BertForMaskedLM", prefix: "bert.", entries: output_entries },
     families: &[
         TransformerNames {
             family: "hugging_face",
@@ -58,6 +60,39 @@ fn read_config(config: &Value) -> Result<TransformerShape> {
         dropout: read.number("hidden_dropout_prob", 0.1)? as f32,
         attention_dropout: read.number("attention_probs_dropout_prob", 0.1)? as f32,
     })
+}
+
+/// What [`read_config`] reads.
+fn write_config(shape: &TransformerShape) -> Value {
+    json!({
+        "vocab_size": shape.vocabulary,
+        "max_position_embeddings": shape.positions,
+        "type_vocab_size": shape.kinds,
+        "hidden_size": shape.width,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": shape.hidden,
+        "hidden_act": config::activation_name(shape.activation),
+        "layer_norm_eps": shape.epsilon,
+        "hidden_dropout_prob": config::decimal(shape.dropout),
+        "attention_probs_dropout_prob": config::decimal(shape.attention_dropout),
+    })
+}
+
+/// The layers before the output over the vocabulary, by Hugging Face's names.
+fn output_entries() -> Vec<Entry> {
+    let scope = "cls.predictions";
+    vec![
+        Entry::with_layout(
+            format!("{scope}.transform.dense.weight"),
+            "output.dense.weight".to_owned(),
+            Layout::Transposed,
+        ),
+        Entry::new(format!("{scope}.transform.dense.bias"), "output.dense.bias".to_owned()),
+        Entry::new(format!("{scope}.transform.LayerNorm.weight"), "output.norm.gamma".to_owned()),
+        Entry::new(format!("{scope}.transform.LayerNorm.bias"), "output.norm.beta".to_owned()),
+        Entry::new(format!("{scope}.bias"), "output.bias".to_owned()),
+    ]
 }
 
 /// (theirs in a layer, ours in a layer)

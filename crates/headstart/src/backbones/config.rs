@@ -87,6 +87,20 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// How a configuration calls an activation.
+pub(super) fn activation_name(activation: DenseActivation) -> &'static str {
+    match activation {
+        DenseActivation::Gelu => "gelu",
+        DenseActivation::GeluTanh => "gelu_new",
+        DenseActivation::Relu => "relu",
+    }
+}
+
+/// A rate as a person wrote it: 0.1 and not the 0.10000000149 that an f32 holds.
+pub(super) fn decimal(rate: f32) -> f64 {
+    rate.to_string().parse().unwrap_or(f64::from(rate))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,5 +125,28 @@ mod tests {
         config["vocab_size"] = json!(1u64 << 40);
         assert!(message(config).contains("`vocab_size`"));
         assert!(message(json!({})).contains("`vocab_size` is missing"));
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_the_same_shape() {
+        for spec in super::super::TRANSFORMERS {
+            let is_causal = spec.name == "gpt2";
+            let shape = crate::nn::TransformerShape {
+                vocabulary: 12,
+                positions: 16,
+                kinds: if is_causal { 0 } else { 2 },
+                width: 8,
+                layers: 3,
+                heads: 2,
+                hidden: 24,
+                activation: if is_causal { DenseActivation::GeluTanh } else { DenseActivation::Gelu },
+                norm_first: is_causal,
+                causal: is_causal,
+                epsilon: 1e-5,
+                dropout: 0.1,
+                attention_dropout: 0.25,
+            };
+            assert_eq!((spec.read_config)(&(spec.write_config)(&shape)).unwrap(), shape);
+        }
     }
 }

@@ -4,9 +4,9 @@
 //! Shapes and names follow Hugging Face transformers 4 and 5 `modeling_gpt2.py` and OpenAI's `model.py`. Both keep queries, keys
 //! and values in one matrix `[in, 3 · width]`. The output layer shares the word embeddings and is not part of the backbone.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{TransformerBackbone, TransformerNames, config};
+use super::{LanguageModelNames, TransformerBackbone, TransformerNames, config};
 use crate::error::Result;
 use crate::name_map::{Entry, Layout};
 use crate::nn::TransformerShape;
@@ -18,6 +18,8 @@ pub(crate) static SPEC: TransformerBackbone = TransformerBackbone {
     licence: "MIT (OpenAI)",
     read_config,
     telling_key: "n_embd",
+    write_config,
+    language_model: LanguageModelNames { class: "GPT2LMHeadModel", prefix: "transformer.", entries: Vec::new },
     families: &[
         TransformerNames {
             family: "hugging_face",
@@ -61,6 +63,23 @@ fn read_config(config: &Value) -> Result<TransformerShape> {
         epsilon: read.number("layer_norm_epsilon", 1e-5)?,
         dropout: read.number("resid_pdrop", 0.1)? as f32,
         attention_dropout: read.number("attn_pdrop", 0.1)? as f32,
+    })
+}
+
+/// What [`read_config`] reads.
+fn write_config(shape: &TransformerShape) -> Value {
+    json!({
+        "vocab_size": shape.vocabulary,
+        "n_positions": shape.positions,
+        "n_embd": shape.width,
+        "n_layer": shape.layers,
+        "n_head": shape.heads,
+        "n_inner": shape.hidden,
+        "activation_function": config::activation_name(shape.activation),
+        "layer_norm_epsilon": shape.epsilon,
+        "embd_pdrop": config::decimal(shape.dropout),
+        "resid_pdrop": config::decimal(shape.dropout),
+        "attn_pdrop": config::decimal(shape.attention_dropout),
     })
 }
 

@@ -144,8 +144,22 @@ pub struct TransformerBackbone {
     pub read_config: fn(&serde_json::Value) -> Result<TransformerShape>,
     /// A key that only configurations of this architecture have, for those that do not say what they are of.
     pub telling_key: &'static str,
+    /// The configuration of a shape, as `read_config` reads it.
+    pub write_config: fn(&TransformerShape) -> serde_json::Value,
+    /// What the network is called and holds where it is published as a language model.
+    pub language_model: LanguageModelNames,
     /// Families of checkpoints that can be loaded.
     pub families: &'static [TransformerNames],
+}
+
+/// A language model as Hugging Face transformers publishes it; its output matrix is the table of words.
+pub struct LanguageModelNames {
+    /// Name of its class, for `architectures` of the configuration.
+    pub class: &'static str,
+    /// What stands before the names of the backbone's arrays.
+    pub prefix: &'static str,
+    /// Arrays of the output, theirs → ours under `output.`.
+    pub entries: fn() -> Vec<Entry>,
 }
 
 impl std::fmt::Debug for TransformerBackbone {

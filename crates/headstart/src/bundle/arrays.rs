@@ -35,6 +35,18 @@ pub(crate) fn encode(arrays: &Parameters, assets: &[Asset], metadata: &[(&str, S
     serialize(arrays.chain(assets), Some(metadata)).expect("shapes and lengths agree by construction")
 }
 
+/// The same in half precision, for what is small in size and read again as f32.
+pub(crate) fn encode_half(arrays: &Parameters, metadata: &[(&str, String)]) -> Vec<u8> {
+    assert!(metadata.len() <= 1, "more than one metadata pair has no fixed order");
+    let arrays = arrays.iter().map(|(name, array)| {
+        let bytes = array.values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect();
+        (name.as_str(), Stored { dtype: Dtype::F16, shape: &array.shape, bytes: Cow::Owned(bytes) })
+    });
+    let metadata: HashMap<String, String> =
+        metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    serialize(arrays, Some(metadata)).expect("shapes and lengths agree by construction")
+}
+
 /// Every floating-point array of a file.
 pub(crate) fn read_all(checkpoint: &dyn Checkpoint) -> Result<Parameters> {
     checkpoint

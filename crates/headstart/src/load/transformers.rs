@@ -66,7 +66,8 @@ pub fn load_transformer(path: &Path) -> Result<PretrainedTransformer> {
     Ok(PretrainedTransformer { spec, family, shape, parameters, source: file_name(path), unused: matching.unused })
 }
 
-fn weight_file(folder: &Path) -> Result<PathBuf> {
+/// The weight file of a folder.
+pub(crate) fn weight_file(folder: &Path) -> Result<PathBuf> {
     WEIGHTS.iter().map(|name| folder.join(name)).find(|path| path.is_file()).ok_or_else(|| Error::Recipe {
         reason: format!("`{}` holds no {}", folder.display(), WEIGHTS.join(" and no ")),
         help: "give the weight file itself; its config.json must lie beside it".to_owned(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::depth::{Choice, Trial};
+use crate::pretrain::{PretrainEpoch, PretrainReport};
 use crate::run::Report;
 
 /// Something that happened, as plain data.
@@ -94,6 +95,23 @@ pub enum Event {
     Choice(Box<Choice>),
     /// The run is over.
     Report(Box<Report>),
+    /// The texts of a pretraining are sequences of tokens.
+    Corpus {
+        /// Texts that are learned from.
+        texts: usize,
+        /// Texts that are held out.
+        held_out: usize,
+        /// Lines that could not be read.
+        skipped: usize,
+        /// Tokens of a round.
+        tokens: usize,
+        /// Tokens of the vocabulary.
+        vocabulary: usize,
+    },
+    /// A round of a pretraining is over.
+    PretrainEpoch(PretrainEpoch),
+    /// The pretraining is over.
+    Pretrained(Box<PretrainReport>),
 }
 
 /// What long work is about.
