@@ -16,7 +16,8 @@ fn help(arguments: &[&str]) -> String {
 #[test]
 fn the_help_of_every_command_is_as_recorded() {
     insta::assert_snapshot!("headstart", help(&["--help"]));
-    for command in ["train", "predict", "evaluate", "export", "extract", "inspect", "list", "cache", "demo"] {
+    for command in ["train", "predict", "evaluate", "export", "extract", "inspect", "list", "cache", "demo", "pretrain"]
+    {
         insta::assert_snapshot!(command, help(&[command, "--help"]));
     }
 }

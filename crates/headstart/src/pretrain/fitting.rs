@@ -105,7 +105,8 @@ impl Fitting<'_> {
             }
             if !ends && shown.elapsed() > Duration::from_millis(100) {
                 shown = Instant::now();
-                observer.event(&Event::Progress { stage: Work::Fit, done: within + 1, total: round.min(all) });
+                let total = round.min(all - epoch * round);
+                observer.event(&Event::Progress { stage: Work::Fit, done: within + 1, total });
             }
         }
         release_buffers();

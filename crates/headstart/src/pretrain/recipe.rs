@@ -65,6 +65,8 @@ pub struct Size {
 
 /// Tokens of a new vocabulary where nobody says more.
 pub(super) const VOCABULARY: usize = 8_000;
+/// Fewer have no room for the letters of a language.
+const FEWEST_TOKENS: usize = 64;
 /// Tokens of a sequence where nobody says more: most sentences and paragraphs are shorter.
 pub(super) const MAX_TOKENS: usize = 128;
 /// Dropout of new networks, as BERT and GPT-2 have it.
@@ -128,6 +130,9 @@ impl PretrainRecipe {
                 "the defaults, 4 layers of width 128, are a good start",
             );
         }
+        if let Some(size) = vocabulary.filter(|size| *size < FEWEST_TOKENS) {
+            return refuse(format!("{size} tokens have no room for letters and words"), "8000 suits small networks");
+        }
         if vocabulary.is_some_and(|size| size > 1 << 20) {
             return refuse("the vocabulary is above a million tokens".into(), "published ones have about 30,000");
         }
@@ -176,6 +181,7 @@ mod tests {
         assert!(with(&|recipe| recipe.size.heads = 3).contains("multiple of 3 heads"));
         assert!(with(&|recipe| recipe.size.layers = 0).contains("cannot be"));
         assert!(with(&|recipe| recipe.size.width = 1 << 20).contains("more than is trained"));
+        assert!(with(&|recipe| recipe.size.vocabulary = Some(63)).contains("no room"));
         assert!(with(&|recipe| recipe.max_tokens = Some(3)).contains("3 tokens"));
         assert!(with(&|recipe| recipe.batch = 64).contains("does not hold one sequence"));
         assert!(with(&|recipe| recipe.epochs = 0).contains("no step"));
