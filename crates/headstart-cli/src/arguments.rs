@@ -201,7 +201,7 @@ pub(crate) struct Pretrain {
     /// The folder to write (default: the corpus's name with -bert or -gpt2)
     #[arg(long = "output", visible_alias = "out", short = 'o', value_name = "FOLDER")]
     pub(crate) folder: Option<PathBuf>,
-    /// Go on from the network in this folder, with its tokenizer, instead of a new one
+    /// Go on from the network in this folder (or `embedded`), with its tokenizer, instead of a new one
     #[arg(long, value_name = "FOLDER",
         conflicts_with_all = ["width", "layers", "heads", "hidden", "vocabulary", "cased"])]
     pub(crate) weights: Option<PathBuf>,

@@ -155,7 +155,6 @@ fn texts_that_are_cut_and_files_of_the_other_kind_are_told() {
         let flat = message.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
         assert!(flat.contains(part), "{arguments:?}: {flat}");
     };
-    refused(&["train", "reviews.csv"], "need a pretrained transformer");
     refused(&[&train[..], &["--max-tokens", "17"]].concat(), "16 positions");
     refused(&[&train[..], &["--freeze", "auto"]].concat(), "for pictures only");
     refused(&[&train[..], &["--views", "4"]].concat(), "views are of pictures");
@@ -274,4 +273,20 @@ fn a_batch_in_parts_learns_what_the_whole_batch_does() {
     let (whole, parts) = (losses(&[]), losses(&["--micro-batch", "7"]));
     assert_eq!(whole.len(), 4);
     assert!(whole.iter().zip(&parts).all(|(a, b)| (a - b).abs() < 1e-4), "{whole:?} {parts:?}");
+}
+
+#[test]
+fn without_weights_the_network_inside_the_program_serves_and_one_line_says_so() {
+    let desk = Desk::empty();
+    std::fs::write(desk.path("reviews.csv"), table(200)).unwrap();
+    let output = desk.run(&["train", "reviews.csv", "--epochs", "20"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    let lines: Vec<&str> = told.lines().filter(|line| line.contains("embedded")).collect();
+    assert!(matches!(lines[..], [line] if line.starts_with("backbone bert:2x128")), "{told}");
+    let line = desk.succeed(&["predict", "reviews.csv.headstart", "a lovely film, and nice", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["label"], "praise");
+    let control =
+        ["train", "reviews.csv", "--weights", "random", "--epochs", "1", "--out", "random.headstart", "--json"];
+    assert!(desk.succeed(&control).contains("\"source\":\"random\""));
 }

@@ -6,8 +6,8 @@ mod transformers;
 use std::path::{Path, PathBuf};
 
 pub use text::{PretrainedText, TextReader, load_text};
-pub(crate) use transformers::weight_file;
 pub use transformers::{PretrainedTransformer, load_transformer};
+pub(crate) use transformers::{transformer_of, weight_file};
 
 use headstart_data::preprocess::Preprocess;
 use headstart_weights::{self as weights, ArrayInfo, Checkpoint};

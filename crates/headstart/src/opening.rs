@@ -87,10 +87,8 @@ fn open_text(recipe: &Recipe, stop: &AtomicBool, observer: &mut dyn Observer) ->
         return Err(wrong("views are of pictures, and the data are texts", "leave --views out"));
     }
     match recipe.weights.as_deref() {
-        None | Some(embedded::NAME | "random") => Err(wrong(
-            "texts need a pretrained transformer, and none is embedded",
-            "give the folder of a BERT, MiniLM or GPT-2 (config.json, weights and tokenizer) with --weights FOLDER; --weights random:FOLDER trains the same network from scratch",
-        )),
+        None | Some(embedded::NAME) => embedded::load_text(recipe.max_tokens),
+        Some("random") => Ok(embedded::load_text(recipe.max_tokens)?.untrained(recipe.seed)),
         Some(reference) if reference.starts_with(hub::PREFIX) => {
             hub::open_text(reference, recipe.max_tokens, stop, observer)
         }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use headstart_weights as weights;
+use headstart_weights::{self as weights, Checkpoint};
 use serde_json::Value;
 
 use super::file_name;
@@ -48,8 +48,23 @@ pub fn load_transformer(path: &Path) -> Result<PretrainedTransformer> {
     };
     let (config_path, config) = read_configuration(folder)?;
     let spec = architecture(&config_path, &config)?;
-    let shape = (spec.read_config)(&config)?;
-    let checkpoint = weights::open(&file)?;
+    // The shape first: a wrong configuration is told before a large file is opened.
+    (spec.read_config)(&config)?;
+    transformer_of(&config_path, &config, weights::open(&file)?.as_ref(), file_name(path))
+}
+
+/// [`load_transformer`] for a configuration and a checkpoint that are already open; `source` says where they come from.
+///
+/// # Errors
+/// See [`load_transformer`].
+pub(crate) fn transformer_of(
+    config_path: &Path,
+    config: &Value,
+    checkpoint: &dyn Checkpoint,
+    source: String,
+) -> Result<PretrainedTransformer> {
+    let spec = architecture(config_path, config)?;
+    let shape = (spec.read_config)(config)?;
     let arrays = checkpoint.arrays();
     let shapes = shapes_of(shape.parameters());
     let matchings = spec.families.iter().map(|family| {
@@ -60,10 +75,10 @@ pub fn load_transformer(path: &Path) -> Result<PretrainedTransformer> {
     let (family, matching) = best.expect("every architecture has a family");
     if !matching.is_complete() {
         let detail = matching.first_error(&format!("{} ({} names)", spec.name, family.family));
-        return Err(Error::Misfit { path: file, backbone: spec.name.to_owned(), detail });
+        return Err(Error::Misfit { path: checkpoint.path().into(), backbone: spec.name.to_owned(), detail });
     }
-    let parameters = matching.read(checkpoint.as_ref(), (family.entries)(&shape), &shapes)?;
-    Ok(PretrainedTransformer { spec, family, shape, parameters, source: file_name(path), unused: matching.unused })
+    let parameters = matching.read(checkpoint, (family.entries)(&shape), &shapes)?;
+    Ok(PretrainedTransformer { spec, family, shape, parameters, source, unused: matching.unused })
 }
 
 /// The weight file of a folder.

@@ -10,6 +10,7 @@ use super::language_model::LanguageModel;
 use super::objective::{Objective, SpecialTokens};
 use super::recipe::{DROPOUT, MAX_TOKENS, PretrainRecipe, Size, VOCABULARY};
 use crate::backbones::{TRANSFORMERS, TransformerBackbone};
+use crate::embedded;
 use crate::error::{Error, Result};
 use crate::load::{load_text, weight_file};
 use crate::name_map::{Matching, shapes_of};
@@ -88,7 +89,10 @@ impl Beginning {
 
     fn of_folder(recipe: &PretrainRecipe, folder: &Path) -> Result<Self> {
         let spec = architecture(recipe.objective);
-        let loaded = load_text(folder, None)?;
+        let loaded = match is_embedded(folder) {
+            true => embedded::load_text(None)?,
+            false => load_text(folder, None)?,
+        };
         if loaded.transformer.spec.name != spec.name {
             let found = loaded.transformer.spec.name;
             let (objective, other) = match recipe.objective {
@@ -154,6 +158,11 @@ impl Beginning {
     }
 }
 
+/// Whether the network inside the program is meant.
+fn is_embedded(folder: &Path) -> bool {
+    folder == Path::new(embedded::NAME) && !folder.exists()
+}
+
 /// The architecture that an objective trains.
 fn architecture(objective: Objective) -> &'static TransformerBackbone {
     let name = match objective {
@@ -177,6 +186,9 @@ fn output(
         .collect();
     if needed.is_empty() {
         return Ok(Some(Parameters::default()));
+    }
+    if is_embedded(folder) {
+        return Ok(None);
     }
     let file = if folder.is_dir() { weight_file(folder)? } else { folder.to_owned() };
     let checkpoint = headstart_weights::open(&file)?;
