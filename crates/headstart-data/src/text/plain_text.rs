@@ -69,7 +69,7 @@ fn kind(path: &Path, options: &TextOptions) -> Result<Kind, DataError> {
         // Class folders of texts are texts like any other here.
         let mut files = BTreeSet::new();
         plain_files(path, 0, &mut files)?;
-        return Ok(if files.is_empty() || options.text_column.is_some() && layouts::holds_texts(path) {
+        return Ok(if files.is_empty() || options.text_column.is_some() && is_data_set(path) {
             Kind::Labelled
         } else {
             Kind::Files(files.into_iter().collect())
@@ -79,8 +79,13 @@ fn kind(path: &Path, options: &TextOptions) -> Result<Kind, DataError> {
         None => true,
         Some(ending) => ENDINGS.iter().any(|plain| ending.eq_ignore_ascii_case(plain)),
     };
-    let is_labelled = layouts::holds_texts(path) && (!is_plain || options.text_column.is_some());
+    let is_labelled = is_data_set(path) && (!is_plain || options.text_column.is_some());
     Ok(if is_labelled { Kind::Labelled } else { Kind::Files(vec![path.to_owned()]) })
+}
+
+/// Whether a layout of labelled texts or of named stretches recognizes a path.
+fn is_data_set(path: &Path) -> bool {
+    layouts::holds_texts(path) || layouts::holds_entities(path)
 }
 
 /// The `.txt` files below a folder; hidden ones are passed over.
