@@ -184,6 +184,7 @@ fn weights_that_were_asked_for_and_cannot_be_had_are_an_error_with_the_way_out()
 fn backbones_are_listed_with_repository_and_licence() {
     let desk = Desk::at(NOBODY);
     let text = String::from_utf8(desk.command(&["list", "backbones"]).output().unwrap().stdout).unwrap();
+    assert!(text.contains("gpt2") && text.contains("google"), "{text}");
     let line = text.lines().find(|line| line.contains("timm/resnet50.tv_in1k")).unwrap();
     assert!(line.contains("BSD-3-Clause"), "{line}");
 }

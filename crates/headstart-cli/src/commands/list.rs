@@ -1,8 +1,8 @@
 //! `headstart list`
 
 use comfy_table::{Table, presets};
-use headstart::backbones::BACKBONES;
 use headstart::backbones::published::Published;
+use headstart::backbones::{BACKBONES, TRANSFORMERS};
 use headstart::bundle::export::EXPORTS;
 use headstart::data::layouts::LAYOUTS;
 use headstart::tasks::TASKS;
@@ -22,6 +22,14 @@ pub(crate) fn run(options: &List) -> Result {
                 for stage in spec.stages {
                     table.add_row([spec.name, stage.name, stage.summary]);
                 }
+            }
+            for spec in TRANSFORMERS {
+                table.add_row([spec.name, "embeddings", "the tables of words, positions and kinds"]);
+                table.add_row([
+                    spec.name,
+                    "layer0, layer1, …",
+                    "attention and two dense layers, as many as config.json says",
+                ]);
             }
         }
         Listed::Backbones => {
@@ -52,6 +60,19 @@ pub(crate) fn run(options: &List) -> Result {
                         spec.paper.to_owned(),
                     ]);
                 }
+            }
+            for spec in TRANSFORMERS {
+                let families: Vec<&str> = spec.families.iter().map(|family| family.family).collect();
+                table.add_row([
+                    spec.name.to_owned(),
+                    "of config.json".to_owned(),
+                    String::new(),
+                    "texts".to_owned(),
+                    families.join(", "),
+                    String::new(),
+                    spec.licence.to_owned(),
+                    spec.paper.to_owned(),
+                ]);
             }
         }
         Listed::Tasks => {

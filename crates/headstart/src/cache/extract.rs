@@ -172,6 +172,9 @@ impl Source for CachedSource {
     }
 }
 
+/// Values of some examples in the view of an epoch.
+pub(crate) type Recompute<'a> = dyn Fn(&[usize], usize) -> Result<Vec<Vec<f32>>> + Sync + 'a;
+
 /// Features that are computed anew at every reading: what is used when nothing is frozen.
 pub(crate) struct ComputedSource<'a> {
     pub(crate) layout: FeatureLayout,
@@ -179,7 +182,7 @@ pub(crate) struct ComputedSource<'a> {
     /// Examples that are computed together.
     pub(crate) group: usize,
     /// Channels-last values of some examples in the view of an epoch.
-    pub(crate) compute: Box<dyn Fn(&[usize], usize) -> Result<Vec<Vec<f32>>> + Sync + 'a>,
+    pub(crate) compute: Box<Recompute<'a>>,
 }
 
 impl Source for ComputedSource<'_> {
