@@ -93,6 +93,34 @@ def tensorflow():
             seed("tf_graph", name.replace("/", "_"), content)
 
 
+def darknet():
+    """No file of Darknet is a fixture: a small network of every section, and values for it."""
+    sections = [
+        "net width=16 height=16 channels=4",
+        "convolutional batch_normalize=1 filters=8 size=3 stride=1 pad=1 groups=2 activation=mish",
+        "maxpool size=2 stride=2",
+        "convolutional filters=8 size=1 stride=1 activation=swish",
+        "dropout probability=.2",
+        "shortcut from=-2 activation=linear",
+        "reorg stride=2",
+        "route layers=-1 groups=2 group_id=1",
+        "convolutional filters=8 activation=relu6",
+        "upsample stride=2",
+        "route layers=-1,-5",
+        "convolutional filters=12 activation=linear",
+        "yolo mask=0,1 anchors=1,2,3,4 classes=1 num=2 scale_x_y=1.05",
+        "region anchors=1,2,3,4 classes=1 num=2 coords=4 softmax=1",
+    ]
+    def written(section):
+        name, *settings = section.split()
+        return "\n".join([f"[{name}]", *settings]) + "\n"
+    values = 4 * 8 + 8 * 2 * 9 + 8 + 8 * 8 + 8 + 8 * 16 + 12 + 12 * 16
+    content = b"".join(struct.pack("<f", number / 64) for number in range(values))
+    for minor, seen in ((2, 8), (1, 4)):
+        header = struct.pack("<3i", 0, minor, 0) + bytes(seen)
+        seed("darknet", f"every_section.{minor}", parts("\n".join(map(written, sections)).encode(), header + content))
+
+
 def main():
     for name in ("expected.safetensors", "tfjs/layers.safetensors", "tfjs/graph.safetensors"):
         seed("safetensors", name.replace("/", "_"), (FORMATS / name).read_bytes())
@@ -100,6 +128,7 @@ def main():
     keras()
     tfjs()
     tensorflow()
+    darknet()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 
 mod array;
 mod beside;
+pub mod darknet;
 mod error;
 mod hdf5;
 mod json;
@@ -73,6 +74,7 @@ pub const FORMATS: &[Format] = &[
     tfjs::FORMAT,
     tf_checkpoint::FORMAT,
     tf_graph::FORMAT,
+    darknet::FORMAT,
 ];
 
 /// Opens a weight file or a folder of one model's weights; the format is found by what is in it.
@@ -96,7 +98,7 @@ pub fn open_safetensors_bytes(name: &str, bytes: &'static [u8]) -> Result<Box<dy
 }
 
 /// BLAKE3 of a file's bytes, in hexadecimal. Where the weights are several files (a manifest of TensorFlow.js, a checkpoint
-/// of TensorFlow), of the names, lengths and bytes of all that are read for them.
+/// of TensorFlow, Darknet's description and values), of the names, lengths and bytes of all that are read for them.
 ///
 /// # Errors
 /// [`WeightsError::Io`]; what is wrong with a manifest or index; [`WeightsError::NotRecognized`] for other folders.
@@ -132,6 +134,7 @@ fn files_of(peek: &Peek<'_>) -> Option<Files> {
         Kind::Zip => None,
         _ if tfjs::recognizes(peek) => Some(tfjs::files),
         _ if tf_checkpoint::recognizes(peek) => Some(tf_checkpoint::files),
+        _ if darknet::recognizes(peek) => Some(darknet::files),
         _ => None,
     }
 }
@@ -146,7 +149,7 @@ fn what_it_is(peek: &Peek<'_>) -> String {
     let (path, first) = (peek.path, peek.first);
     let extension = path.extension().map(|text| text.to_string_lossy().to_lowercase()).unwrap_or_default();
     let known = if peek.kind == Kind::Folder {
-        "a folder without the manifest of a TensorFlow.js model or the index of a TensorFlow checkpoint"
+        "a folder without the manifest of a TensorFlow.js model, the index of a TensorFlow checkpoint or Darknet's two files"
     } else if path.file_name().is_some_and(|name| name.to_string_lossy().contains(".data-0")) {
         "one shard of a TensorFlow checkpoint: name its index"
     } else if first.is_empty() {
