@@ -14,6 +14,14 @@ pub enum DataError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// The operating system refused to write.
+    #[error("cannot write `{path}`: {source}")]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// A file is not a picture that we can read.
     #[error("`{path}`: {reason}")]
     Unreadable {
@@ -92,7 +100,7 @@ impl DataError {
             Self::Unreadable { .. } => Some("JPEG, PNG, WebP, GIF, BMP and TIFF can be read".to_owned()),
             Self::UnreadableAudio { .. } => Some("WAV, FLAC, MP3 and OGG Vorbis can be read".to_owned()),
             Self::Features { .. } => Some("take the features that the network was trained on".to_owned()),
-            Self::Io { .. } | Self::Interrupted => None,
+            Self::Io { .. } | Self::Write { .. } | Self::Interrupted => None,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod audio;
 pub mod augmentation;
+pub mod boxes;
 pub mod error;
 pub mod image;
 pub mod layouts;

@@ -124,7 +124,7 @@ fn draw_parts(
 }
 
 /// The place of a photo in the draw: a function of its bytes, so adding photos does not reshuffle the others.
-fn ticket(seed: u64, digest: &[u8; 32]) -> u64 {
+pub(crate) fn ticket(seed: u64, digest: &[u8; 32]) -> u64 {
     let digest = blake3::keyed_hash(digest, &seed.to_le_bytes());
     u64::from_le_bytes(digest.as_bytes()[..8].try_into().expect("a digest has 32 bytes"))
 }
@@ -132,7 +132,7 @@ fn ticket(seed: u64, digest: &[u8; 32]) -> u64 {
 /// Groups of identical and near-identical photos by their first member.
 ///
 /// Every pair is compared: 20 000 photos take a few seconds; beyond that only byte-identical ones are found.
-fn groups_of_copies(examples: &[ScannedExample]) -> BTreeMap<usize, Vec<usize>> {
+pub(crate) fn groups_of_copies(examples: &[ScannedExample]) -> BTreeMap<usize, Vec<usize>> {
     const MOST_COMPARED: usize = 20_000;
     let mut parent: Vec<usize> = (0..examples.len()).collect();
     let mut first: HashMap<[u8; 32], usize> = HashMap::new();

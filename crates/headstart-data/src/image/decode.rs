@@ -1,6 +1,7 @@
 //! Any picture file → 8-bit RGB, upright.
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
@@ -59,6 +60,47 @@ pub fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<RgbImage, DataError> {
         .unwrap_or_else(|_| Err(unreadable("the decoder failed on it".to_owned())))
 }
 
+/// Width and height of a picture file as it is shown upright; nothing but its head is read.
+///
+/// # Errors
+/// See [`decode`]; a file that is cut short behind its head is not noticed.
+pub fn dimensions(path: &Path) -> Result<(u32, u32), DataError> {
+    let failed = |source| DataError::Io { path: path.to_owned(), source };
+    let unreadable = |reason: String| DataError::Unreadable { path: path.to_owned(), reason };
+    let mut file = BufReader::new(File::open(path).map_err(failed)?);
+    let head = file.fill_buf().map_err(failed)?;
+    let format = match image::guess_format(head) {
+        Ok(format) if is_supported(format) => format,
+        _ => return Err(unreadable(what_it_is(head).to_owned())),
+    };
+    let damaged = |error: image::ImageError| unreadable(format!("damaged {}: {error}", name(format)));
+    let measured = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let mut decoder = ImageReader::with_format(file, format).into_decoder().map_err(damaged)?;
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        Ok((decoder.dimensions(), orientation))
+    }));
+    let ((width, height), orientation) =
+        measured.unwrap_or_else(|_| Err(unreadable("the decoder failed on it".to_owned())))?;
+    check_size(path, width, height)?;
+    Ok(match orientation {
+        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH => {
+            (height, width)
+        }
+        _ => (width, height),
+    })
+}
+
+/// Refuses pictures that are too large or have no pixels.
+fn check_size(path: &Path, width: u32, height: u32) -> Result<(), DataError> {
+    if u64::from(width) * u64::from(height) > MOST_PIXELS || width.max(height) > LONGEST_SIDE {
+        return Err(DataError::TooLarge { path: path.to_owned(), width, height });
+    }
+    if width == 0 || height == 0 {
+        return Err(DataError::Unreadable { path: path.to_owned(), reason: "it has no pixels".to_owned() });
+    }
+    Ok(())
+}
+
 fn decode_as(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<RgbImage, DataError> {
     let failed = |error: image::ImageError| DataError::Unreadable {
         path: path.to_owned(),
@@ -72,12 +114,7 @@ fn decode_as(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<RgbImage,
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MOST_PIXELS {
-        return Err(DataError::TooLarge { path: path.to_owned(), width, height });
-    }
-    if width == 0 || height == 0 {
-        return Err(DataError::Unreadable { path: path.to_owned(), reason: "it has no pixels".to_owned() });
-    }
+    check_size(path, width, height)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
     picture.apply_orientation(orientation);

@@ -1,5 +1,6 @@
 //! What a path looks like, found once for all layouts, so that no two claim it.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,12 @@ pub(super) enum Evidence {
     RecordingFolders,
     /// Recordings in one folder with their class as name.
     RecordingNames,
+    /// Boxes in COCO's JSON.
+    Coco,
+    /// Boxes in Pascal VOC's XML.
+    Voc,
+    /// Boxes in YOLO's text files.
+    Yolo,
 }
 
 impl Evidence {
@@ -78,6 +85,9 @@ const MOST_LOOKED_AT: usize = 2_000;
 
 /// What lies at `path`; the contents of files decide where names do not.
 pub(super) fn evidence(path: &Path) -> Option<Evidence> {
+    if let Some(found) = evidence_of_boxes(path) {
+        return Some(found);
+    }
     if path.is_file() {
         return kind_of_file(path, true);
     }
@@ -99,6 +109,17 @@ pub(super) fn evidence(path: &Path) -> Option<Evidence> {
         .or_else(|| kind(&|_| true))
         .or(found)
         .or_else(|| (!folders.is_empty()).then_some(Evidence::Photos))
+}
+
+/// Boxes come first: their files lie among photos and texts, and say more.
+fn evidence_of_boxes(path: &Path) -> Option<Evidence> {
+    if super::coco::looks_like(path) {
+        Some(Evidence::Coco)
+    } else if super::voc::looks_like(path) {
+        Some(Evidence::Voc)
+    } else {
+        super::yolo::looks_like(path).then_some(Evidence::Yolo)
+    }
 }
 
 /// The files of a text data set of one kind with their parts, and what to say of those that are left out.
@@ -162,8 +183,15 @@ fn text_files(files: &[PathBuf]) -> Vec<(Evidence, TextFile)> {
     files.iter().filter_map(file).collect()
 }
 
+/// The part that the name of a folder is: `train`, `Valid`, `test2017`.
+pub(super) fn part_of_folder(name: &OsStr) -> Option<Split> {
+    let name = name.to_string_lossy().to_lowercase();
+    let name = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    SPLITS.iter().find(|(spelled, _)| *spelled == name).map(|(_, split)| *split)
+}
+
 /// The part that a file name speaks of.
-fn split_of(path: &Path) -> Option<Split> {
+pub(super) fn split_of(path: &Path) -> Option<Split> {
     let name = path.file_name()?.to_string_lossy().to_lowercase();
     let words: Vec<&str> = name.split(|letter: char| !letter.is_alphabetic()).filter(|word| !word.is_empty()).collect();
     let exact = words.iter().find_map(|word| SPLITS.iter().find(|(spelled, _)| spelled == word));

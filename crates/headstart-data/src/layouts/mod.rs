@@ -1,6 +1,7 @@
 //! How files encode examples: one file a dataset layout, and this registry.
 
 mod class_folders;
+pub mod coco;
 pub mod common_voice;
 pub mod conll;
 pub mod deepspeech_csv;
@@ -17,12 +18,17 @@ mod speech_evidence;
 pub mod text_folder;
 pub mod text_table;
 pub mod transcript_table;
+pub mod voc;
+mod written_folder;
+pub mod yolo;
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use crate::boxes::DetectionSet;
 use crate::error::DataError;
 use crate::speech::SpeechSet;
 use crate::text::{TextOptions, TextSet};
+pub use written_folder::Written;
 
 /// A row of the registry.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +54,8 @@ pub enum Opener {
     Entities(fn(&Path, &TextOptions) -> Result<TextSet, DataError>),
     /// Lists recordings, unread, with their transcripts or classes.
     Speech(fn(&Path) -> Result<SpeechSet, DataError>),
+    /// Reads the boxes of pictures, which are measured and not decoded.
+    Boxes(fn(&Path) -> Result<DetectionSet, DataError>),
 }
 
 impl Opener {
@@ -57,6 +65,7 @@ impl Opener {
             Self::Images(_) => "pictures",
             Self::Text(_) | Self::Entities(_) => "texts",
             Self::Speech(_) => "recordings",
+            Self::Boxes(_) => "pictures with boxes",
         }
     }
 }
@@ -77,6 +86,9 @@ pub const LAYOUTS: &[Layout] = &[
     recording_texts::LAYOUT,
     recording_folder::LAYOUT,
     recording_names::LAYOUT,
+    coco::LAYOUT,
+    voc::LAYOUT,
+    yolo::LAYOUT,
 ];
 
 /// The layout that recognizes a path.
@@ -104,6 +116,11 @@ pub fn holds_speech(path: &Path) -> bool {
     find(path).is_some_and(|layout| matches!(layout.open, Opener::Speech(_)))
 }
 
+/// Whether a path looks like a data set of pictures with boxes.
+pub fn holds_boxes(path: &Path) -> bool {
+    find(path).is_some_and(|layout| matches!(layout.open, Opener::Boxes(_)))
+}
+
 /// Opens a data set of pictures.
 ///
 /// # Errors
@@ -122,6 +139,23 @@ pub fn open(path: &Path) -> Result<Listing, DataError> {
             help: "give a folder of photos for each class".to_owned(),
         }),
     }
+}
+
+/// Opens a data set of pictures with boxes.
+///
+/// # Errors
+/// [`DataError::Io`]; [`DataError::Layout`] with what was found and what is expected.
+pub fn open_boxes(path: &Path) -> Result<DetectionSet, DataError> {
+    std::fs::metadata(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+    let reason = match find(path) {
+        Some(Layout { open: Opener::Boxes(open), .. }) => return open(path),
+        Some(layout) => format!("it looks like `{}`, which holds no boxes", layout.name),
+        None => "it looks like no layout of boxes".to_owned(),
+    };
+    let rows = LAYOUTS.iter().filter(|layout| matches!(layout.open, Opener::Boxes(_)));
+    let names: Vec<String> = rows.map(|layout| format!("{} ({})", layout.name, layout.describes)).collect();
+    let help = format!("boxes are read as {}", names.join("; "));
+    Err(DataError::Layout { path: path.to_owned(), reason, help })
 }
 
 /// Opens a data set of texts.
@@ -159,6 +193,19 @@ fn unexpected(path: &Path, found: Option<&Layout>, wanted: &str, is: fn(&Opener)
         None => format!("it looks like no layout of {wanted}"),
     };
     DataError::Layout { path: path.to_owned(), reason, help: format!("{wanted} are read as {}", names.join("; ")) }
+}
+
+/// Whether a name that a file gives leads nowhere but down from its folder.
+fn goes_down(name: &str) -> bool {
+    let down = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    !name.is_empty() && !name.contains(['\\', '\0']) && Path::new(name).components().all(down)
+}
+
+/// A path within a data set, with `/`.
+fn relative_to(home: &Path, path: &Path) -> String {
+    let relative = path.strip_prefix(home).unwrap_or(path);
+    let parts: Vec<_> = relative.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    parts.join("/")
 }
 
 /// The examples of a data set, unread.

@@ -1,0 +1,9 @@
+//! Boxes round objects: what data sets say of them, how they are compared, cut and scored. No network is known here.
+
+pub mod bounding_box;
+pub mod detection_set;
+pub(crate) mod draft;
+pub mod scenes;
+
+pub use bounding_box::{BoundingBox, Coordinate};
+pub use detection_set::{DetectionSet, Object, Picture};
