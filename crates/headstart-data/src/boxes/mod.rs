@@ -1,6 +1,7 @@
 //! Boxes round objects: what data sets say of them, how they are compared, cut and scored. No network is known here.
 
 pub mod anchors;
+pub mod average_precision;
 pub mod bounding_box;
 pub mod detection_set;
 pub(crate) mod draft;
