@@ -8,6 +8,7 @@ pub(crate) mod draft;
 pub mod overlap;
 pub mod scenes;
 pub mod suppression;
+pub mod targets;
 pub mod tiles;
 pub mod views;
 
