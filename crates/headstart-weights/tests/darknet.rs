@@ -313,6 +313,8 @@ fn what_we_would_compute_otherwise_is_refused_by_its_line() {
         let found = refusal(rest);
         assert!(found.contains(said), "{rest:?}: {found}");
     }
+    let long = format!("[net]\n{}", "a=1\n".repeat(200_000));
+    assert_eq!(Network::parse(Path::new("test.cfg"), &long).unwrap().notes.len(), 200_000);
     let many = "[dropout]\n".repeat(5000);
     let error = Network::parse(Path::new("test.cfg"), &format!("[net]\n{many}")).unwrap_err();
     assert!(matches!(error, WeightsError::TooLarge { .. }), "{error}");

@@ -16,26 +16,10 @@ use crate::error::WeightsError;
 const WIDEST: usize = 1024;
 const MOST_CLASSES: usize = 100_000;
 
-/// Settings of any layer that change nothing of what it computes.
-const OF_TRAINING: &[&str] = &[
-    "burnin_update",
-    "clip",
-    "dont_update",
-    "dropblock",
-    "dropblock_size_abs",
-    "dropblock_size_rel",
-    "grad_centr",
-    "keep_delta_gpu",
-    "learning_rate",
-    "onlyforward",
-    "stopbackward",
-    "train_only_bn",
-];
-
 /// Reads the section that follows the layers of `before`.
 pub(super) fn read_layer(path: &Path, section: &mut Section, before: &Network) -> Result<Layer, WeightsError> {
     let input = before.shape_before();
-    section.take(OF_TRAINING).for_each(drop);
+    section.take("layer").for_each(drop);
     let (kind, output) = match section.name.as_str() {
         "convolutional" | "conv" => convolution(section, input)?,
         "maxpool" | "max" => max_pool(section, input)?,
@@ -263,30 +247,7 @@ fn yolo(section: &mut Section, input: MapShape) -> Result<Yolo, WeightsError> {
         return Err(section.wrong("classes", &what));
     }
     section.must_be("embedding_layer", "-1")?;
-    let passed = [
-        "absolute",
-        "counters_per_class",
-        "dets_for_show",
-        "dets_for_track",
-        "iou_thresh_kind",
-        "map",
-        "max",
-        "max_delta",
-        "resize",
-        "sim_thresh",
-        "show_details",
-        "track_ciou_norm",
-        "track_history_size",
-        "uc_normalizer",
-        "delta_normalizer",
-        "focal_loss",
-        "iou_loss_scale",
-        "objectness_smooth",
-        "equidistant_point",
-        "num_sigmas",
-        "ignore_class",
-    ];
-    section.take(&passed).for_each(drop);
+    section.take("yolo").for_each(drop);
     let word = |section: &mut Section, key: &str, otherwise: &str| {
         section.text(key).map_or_else(|| otherwise.to_owned(), |(value, _)| value.to_owned())
     };
@@ -333,7 +294,7 @@ fn region(section: &mut Section, input: MapShape) -> Result<Region, WeightsError
         let what = format!("the layer before has {} filters; {expected} were expected", input.channels);
         return Err(section.wrong("classes", &what));
     }
-    section.take(&["absolute", "focal_loss", "log", "max", "sqrt", "class_scale_background"]).for_each(drop);
+    section.take("region").for_each(drop);
     Ok(Region {
         anchors: anchors(section, count)?,
         classes,

@@ -207,83 +207,6 @@ pub struct Region {
     pub is_multi_scale: bool,
 }
 
-/// Keys of `[net]` that say how it is trained, or how Darknet goes about it.
-const TRAINING: &[&str] = &[
-    "adam",
-    "adversarial_lr",
-    "angle",
-    "aspect",
-    "attention",
-    "b1",
-    "B1",
-    "b2",
-    "B2",
-    "badlabels_reject_threshold",
-    "badlabels_rejection_percentage",
-    "batch",
-    "blur",
-    "burn_in",
-    "center",
-    "contrastive",
-    "contrastive_color",
-    "contrastive_jit_flip",
-    "cutmix",
-    "decay",
-    "dynamic_minibatch",
-    "ema_alpha",
-    "eps",
-    "equidistant_point",
-    "exposure",
-    "flip",
-    "gamma",
-    "gaussian_noise",
-    "gpu_index",
-    "hue",
-    "inputs",
-    "label_smooth_eps",
-    "learning_rate",
-    "learning_rate_min",
-    "letter_box",
-    "loss_scale",
-    "max_batches",
-    "max_chart_loss",
-    "max_crop",
-    "max_ratio",
-    "min_crop",
-    "min_ratio",
-    "mixup",
-    "momentum",
-    "mosaic",
-    "mosaic_bound",
-    "notruth",
-    "num_sigmas_reject_badlabels",
-    "num_steps",
-    "optimized_memory",
-    "policy",
-    "power",
-    "random",
-    "resize",
-    "saturation",
-    "scale",
-    "scales",
-    "seq_scales",
-    "sequential_subdivisions",
-    "sgdr_cycle",
-    "sgdr_mult",
-    "show_receptive_field",
-    "step",
-    "steps",
-    "subdivisions",
-    "time_steps",
-    "track",
-    "translation",
-    "try_fix_nan",
-    "unsupervised",
-    "use_cuda_graph",
-    "weights_reject_freq",
-    "workspace_size_limit_MB",
-];
-
 impl Network {
     /// Reads the description beside a weight file; a `.cfg` itself and the folder of both do as well.
     ///
@@ -316,7 +239,7 @@ impl Network {
             width: net.count("width", 416, 1, LONGEST_SIDE)?,
         };
         let mut training = BTreeMap::new();
-        for (key, value) in net.take(TRAINING) {
+        for (key, value) in net.take("net") {
             training.entry(key.to_owned()).or_insert_with(|| value.to_owned());
         }
         let mut network = Self { input, layers: Vec::new(), training, notes: Vec::new() };

@@ -1,9 +1,13 @@
 //! The text of a `.cfg`: sections in brackets, and what they set, a `key=value` a line.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::malformed;
 use crate::error::WeightsError;
+
+/// Section and key, one a line.
+const TRAINING_KEYS: &str = include_str!("training_keys.txt");
 
 /// Numbers of one list; the longest in use has 18.
 const LONGEST_LIST: usize = 4096;
@@ -150,9 +154,13 @@ impl Section {
         if value == only { Ok(()) } else { Err(self.unsupported(key, &value)) }
     }
 
-    /// Every setting of these keys, as it is written.
-    pub(super) fn take<'a>(&'a mut self, keys: &'a [&str]) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.options.iter_mut().filter(|option| keys.contains(&option.key.as_str())).map(|option| {
+    /// Every setting that is of training alone, as it is written; `group` says for which section.
+    pub(super) fn take<'a>(&'a mut self, group: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let is_of = move |key: &str| {
+            let mut lines = TRAINING_KEYS.lines().filter_map(|line| line.split_once(' '));
+            lines.any(|(section, known)| section == group && known == key)
+        };
+        self.options.iter_mut().filter(move |option| is_of(&option.key)).map(|option| {
             option.is_used = true;
             (option.key.as_str(), option.value.as_str())
         })
@@ -160,9 +168,10 @@ impl Section {
 
     /// What is left: keys that nobody asked for, and keys that stand twice.
     pub(super) fn leftovers(&self, notes: &mut Vec<String>) {
-        for (index, option) in self.options.iter().enumerate() {
+        let mut seen = HashSet::new();
+        for option in &self.options {
             let (key, line, name) = (&option.key, option.line, &self.name);
-            if self.options[..index].iter().any(|earlier| earlier.key == *key) {
+            if !seen.insert(key) {
                 notes.push(format!("line {line}: `{key}` stands twice in [{name}]: the first counts"));
             } else if !option.is_used {
                 notes.push(format!("line {line}: `{key}` of [{name}] is not known: it was passed over"));
