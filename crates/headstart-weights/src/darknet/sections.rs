@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use super::malformed;
 use crate::error::WeightsError;
 
-/// Section and key, one a line.
-const TRAINING_KEYS: &str = include_str!("training_keys.txt");
+/// Section and key of what says something of training alone.
+static TRAINING_KEYS: LazyLock<HashSet<(&str, &str)>> =
+    LazyLock::new(|| include_str!("training_keys.txt").lines().filter_map(|line| line.split_once(' ')).collect());
 
 /// Numbers of one list; the longest in use has 18.
 const LONGEST_LIST: usize = 4096;
@@ -156,14 +158,12 @@ impl Section {
 
     /// Every setting that is of training alone, as it is written; `group` says for which section.
     pub(super) fn take<'a>(&'a mut self, group: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let is_of = move |key: &str| {
-            let mut lines = TRAINING_KEYS.lines().filter_map(|line| line.split_once(' '));
-            lines.any(|(section, known)| section == group && known == key)
-        };
-        self.options.iter_mut().filter(move |option| is_of(&option.key)).map(|option| {
-            option.is_used = true;
-            (option.key.as_str(), option.value.as_str())
-        })
+        self.options.iter_mut().filter(move |option| TRAINING_KEYS.contains(&(group, option.key.as_str()))).map(
+            |option| {
+                option.is_used = true;
+                (option.key.as_str(), option.value.as_str())
+            },
+        )
     }
 
     /// What is left: keys that nobody asked for, and keys that stand twice.
