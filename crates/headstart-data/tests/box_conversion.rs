@@ -34,8 +34,7 @@ const WRITERS: [(&str, Writer); 3] = [("coco", coco::write), ("voc", voc::write)
 fn sets() -> impl Strategy<Value = DetectionSet> {
     let side = 0.0f64..1.0;
     let object = (0usize..3, side.clone(), side.clone(), 0.01f64..1.0, 0.01f64..1.0, any::<[bool; 2]>(), any::<bool>());
-    let picture =
-        (0usize..3, prop::collection::vec(object, 0..5), 0usize..3, "([a-zé &<>'\"_-][a-zé &<>'\"_.-]{0,5})?");
+    let picture = (0usize..3, prop::collection::vec(object, 0..5), 0usize..3, "([a-zé&<>'\"_-][a-zé &<>'\"_.-]{0,5})?");
     (prop::collection::vec(picture, 1..6), any::<bool>()).prop_map(|(pictures, has_parts)| {
         let classes = vec!["a cat".to_owned(), "b <&> \"dog\": yes".to_owned(), "ü # 1".to_owned()];
         let mut made: Vec<Picture> = pictures

@@ -1,6 +1,6 @@
 //! Reading a data set of XML files; one that is broken is named and left out with its picture.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::sets::Sets;
@@ -38,12 +38,14 @@ pub(super) fn open(root: &Path) -> Result<DetectionSet, DataError> {
 fn add(draft: &mut Draft, root: &Path, part: &Annotated) -> Result<(), DataError> {
     let lists = sets::read(draft, &part.home)?;
     let files: Vec<PathBuf> = entries(&part.folder).into_iter().filter(|path| is_xml(path)).collect();
-    let by_stem = lists.as_ref().map(keys_by_stem);
+    let stem_of = |file: &PathBuf| file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let stems: HashSet<String> = files.iter().map(stem_of).collect();
+    let by_stem = lists.as_ref().map(|sets| keys_by_stem(sets, &stems));
     let mut seen = BTreeSet::new();
     let (mut wanted, mut contents, mut unlisted) = (Vec::new(), Vec::new(), 0);
     let places = Places::of(part);
     for file in files {
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = stem_of(&file);
         let split = match lists.as_ref().zip(by_stem.as_ref()) {
             None => part.split,
             Some((sets, by_stem)) => {
@@ -92,18 +94,19 @@ fn add(draft: &mut Draft, root: &Path, part: &Annotated) -> Result<(), DataError
     Ok(())
 }
 
-/// The lines of lists by the XML files that they may mean: some give a mark behind the name, or the name with its ending.
-fn keys_by_stem(sets: &Sets) -> HashMap<&str, Vec<&str>> {
+/// The lines of lists by the XML files that they mean. Some give a mark behind the name, or the name with its ending; a line
+/// that is a name as a whole is no name with a mark.
+fn keys_by_stem<'a>(sets: &'a Sets, stems: &HashSet<String>) -> HashMap<&'a str, Vec<&'a str>> {
     let mut keys: HashMap<&str, Vec<&str>> = HashMap::new();
     for line in sets.keys() {
+        let without_ending = |word: &'a str| {
+            let (stem, ending) = word.rsplit_once('.')?;
+            EXTENSIONS.contains(&ending.to_lowercase().as_str()).then_some(stem)
+        };
         let first = line.split_whitespace().next().unwrap_or_default();
-        for word in if first == line { vec![first] } else { vec![line.as_str(), first] } {
-            keys.entry(word).or_default().push(line);
-            if let Some((stem, ending)) = word.rsplit_once('.')
-                && EXTENSIONS.contains(&ending.to_lowercase().as_str())
-            {
-                keys.entry(stem).or_default().push(line);
-            }
+        let readings = [Some(line.as_str()), without_ending(line), Some(first), without_ending(first)];
+        if let Some(stem) = readings.into_iter().flatten().find(|stem| stems.contains(*stem)) {
+            keys.entry(stem).or_default().push(line);
         }
     }
     keys
