@@ -17,9 +17,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::array::{Array, ArrayInfo, DType};
+use crate::array::{ArrayInfo, DType};
+use crate::contents::{Contents, Listed};
 use crate::error::WeightsError;
 use crate::hdf5::{Dataset, Hdf5, Hdf5Error};
 use crate::peek::{Kind, Peek};
@@ -146,13 +147,9 @@ pub(crate) struct Weight {
 
 /// An open file of either form.
 pub(crate) struct KerasFile {
-    path: PathBuf,
-    format: &'static str,
+    contents: Contents,
     hdf5: Hdf5,
-    arrays: Vec<ArrayInfo>,
     datasets: Vec<Dataset>,
-    index: BTreeMap<String, usize>,
-    metadata: BTreeMap<String, String>,
 }
 
 impl KerasFile {
@@ -166,9 +163,9 @@ impl KerasFile {
     ) -> Result<Self, WeightsError> {
         let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
         weights.iter().for_each(|weight| *uses.entry(&weight.name).or_default() += 1);
-        let mut arrays = Vec::with_capacity(weights.len());
+        let mut contents = Contents::new(format, path);
+        contents.metadata = metadata;
         let mut datasets = Vec::with_capacity(weights.len());
-        let mut index = BTreeMap::new();
         for weight in &weights {
             let is_alone = uses.get(weight.name.as_str()) == Some(&1);
             let name = if is_alone { &weight.name } else { &weight.path }.clone();
@@ -183,40 +180,24 @@ impl KerasFile {
                     return Err(WeightsError::Type { path: path.to_owned(), name, dtype: what.clone() });
                 }
             };
-            if index.insert(name.clone(), arrays.len()).is_some() {
+            if !contents.add(ArrayInfo { name: name.clone(), shape: dataset.shape.clone(), dtype }) {
                 let reason = format!("two weights are called `{name}`");
                 return Err(WeightsError::Malformed { format, path: path.to_owned(), reason });
             }
-            arrays.push(ArrayInfo { name, shape: dataset.shape.clone(), dtype });
             datasets.push(dataset);
         }
-        Ok(Self { path: path.to_owned(), format, hdf5, arrays, datasets, index, metadata })
+        Ok(Self { contents, hdf5, datasets })
     }
 }
 
-impl Checkpoint for KerasFile {
-    fn format(&self) -> &'static str {
-        self.format
+impl Listed for KerasFile {
+    fn contents(&self) -> &Contents {
+        &self.contents
     }
 
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn arrays(&self) -> &[ArrayInfo] {
-        &self.arrays
-    }
-
-    fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.metadata
-    }
-
-    fn read(&self, name: &str) -> Result<Array, WeightsError> {
-        let missing = || WeightsError::MissingArray { path: self.path.clone(), name: name.to_owned() };
-        let index = *self.index.get(name).ok_or_else(missing)?;
-        let bytes = self.hdf5.read(&self.datasets[index]);
-        let bytes = bytes.map_err(|error| hdf5_error(&self.path, self.format, error))?;
-        Ok(Array { info: self.arrays[index].clone(), bytes })
+    fn bytes(&self, index: usize, _info: &ArrayInfo) -> Result<Vec<u8>, WeightsError> {
+        let Contents { path, format, .. } = &self.contents;
+        self.hdf5.read(&self.datasets[index]).map_err(|error| hdf5_error(path, format, error))
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod array;
 mod beside;
+mod contents;
 pub mod darknet;
 mod error;
 mod hdf5;

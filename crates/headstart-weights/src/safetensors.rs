@@ -3,16 +3,16 @@
 //! Source: the format's own description, github.com/huggingface/safetensors (0.7). Header and offsets are checked by our
 //! own reader, which does not need the values in memory.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::array::{Array, ArrayInfo, DType, checked_count};
+use crate::array::{ArrayInfo, DType, checked_count};
+use crate::contents::{Contents, Listed};
 use crate::error::WeightsError;
 use crate::peek::Peek;
 use crate::{Checkpoint, Format, json};
@@ -43,11 +43,7 @@ fn open_file(path: &Path) -> Result<Box<dyn Checkpoint>, WeightsError> {
     let mut header = vec![0; header_length as usize];
     file.read_exact(&mut header).map_err(failed)?;
     let listing = Listing::parse(path, &header, length - 8 - header_length)?;
-    Ok(Box::new(Safetensors {
-        path: path.to_owned(),
-        listing,
-        values: Values::File(Mutex::new(file), 8 + header_length),
-    }))
+    Ok(Box::new(Safetensors { listing, values: Values::File(Mutex::new(file), 8 + header_length) }))
 }
 
 /// Opens a file that is already in memory.
@@ -57,7 +53,7 @@ pub(crate) fn open_bytes(path: &Path, bytes: &'static [u8]) -> Result<Box<dyn Ch
     check_header_length(path, header_length, bytes.len() as u64)?;
     let (header, values) = bytes[8..].split_at(header_length as usize);
     let listing = Listing::parse(path, header, values.len() as u64)?;
-    Ok(Box::new(Safetensors { path: path.to_owned(), listing, values: Values::Memory(values) }))
+    Ok(Box::new(Safetensors { listing, values: Values::Memory(values) }))
 }
 
 fn check_header_length(path: &Path, header: u64, file: u64) -> Result<(), WeightsError> {
@@ -80,7 +76,6 @@ fn malformed(path: &Path, reason: &str) -> WeightsError {
 }
 
 struct Safetensors {
-    path: PathBuf,
     listing: Listing,
     values: Values,
 }
@@ -92,10 +87,9 @@ enum Values {
 }
 
 struct Listing {
-    arrays: Vec<ArrayInfo>,
+    contents: Contents,
     /// Where each array begins among the values.
-    starts: BTreeMap<String, (usize, u64)>,
-    metadata: BTreeMap<String, String>,
+    starts: Vec<u64>,
 }
 
 impl Listing {
@@ -104,7 +98,7 @@ impl Listing {
         let file = values.saturating_add(header.len() as u64);
         let Entries(entries) =
             json::parse(header, file).map_err(|error| wrong(format!("its header cannot be read: {error}")))?;
-        let mut metadata = BTreeMap::new();
+        let mut contents = Contents::new(NAME, path);
         let mut found: Vec<(u64, u64, ArrayInfo)> = Vec::new();
         for (name, entry) in entries {
             if name == "__metadata__" {
@@ -113,7 +107,7 @@ impl Listing {
                     let Value::String(value) = value else {
                         return Err(wrong(format!("metadata `{key}` is not a string")));
                     };
-                    metadata.insert(key, value);
+                    contents.metadata.insert(key, value);
                 }
                 continue;
             }
@@ -131,13 +125,15 @@ impl Listing {
         if let Some(pair) = found.windows(2).find(|pair| pair[0].1 > pair[1].0) {
             return Err(wrong(format!("arrays `{}` and `{}` overlap", pair[0].2.name, pair[1].2.name)));
         }
-        let mut starts = BTreeMap::new();
-        for (index, (start, _, info)) in found.iter().enumerate() {
-            if starts.insert(info.name.clone(), (index, *start)).is_some() {
-                return Err(wrong(format!("two arrays are called `{}`", info.name)));
+        let mut starts = Vec::with_capacity(found.len());
+        for (start, _, info) in found {
+            let name = info.name.clone();
+            if !contents.add(info) {
+                return Err(wrong(format!("two arrays are called `{name}`")));
             }
+            starts.push(start);
         }
-        Ok(Self { arrays: found.into_iter().map(|(_, _, info)| info).collect(), starts, metadata })
+        Ok(Self { contents, starts })
     }
 }
 
@@ -195,40 +191,24 @@ fn parse_entry(path: &Path, name: String, entry: &Value) -> Result<(u64, u64, Ar
     Ok((start, end, ArrayInfo { name, shape, dtype }))
 }
 
-impl Checkpoint for Safetensors {
-    fn format(&self) -> &'static str {
-        NAME
+impl Listed for Safetensors {
+    fn contents(&self) -> &Contents {
+        &self.listing.contents
     }
 
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn arrays(&self) -> &[ArrayInfo] {
-        &self.listing.arrays
-    }
-
-    fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.listing.metadata
-    }
-
-    fn read(&self, name: &str) -> Result<Array, WeightsError> {
-        let missing = || WeightsError::MissingArray { path: self.path.clone(), name: name.to_owned() };
-        let (index, start) = *self.listing.starts.get(name).ok_or_else(missing)?;
-        let info = self.listing.arrays[index].clone();
-        let length = info.byte_len();
-        let bytes = match &self.values {
-            Values::Memory(values) => values[start as usize..start as usize + length].to_vec(),
+    fn bytes(&self, index: usize, info: &ArrayInfo) -> Result<Vec<u8>, WeightsError> {
+        let (start, length) = (self.listing.starts[index], info.byte_len());
+        match &self.values {
+            Values::Memory(values) => Ok(values[start as usize..start as usize + length].to_vec()),
             Values::File(file, base) => {
-                let failed = |source| WeightsError::Io { path: self.path.clone(), source };
+                let failed = |source| WeightsError::Io { path: self.contents().path.clone(), source };
                 let mut file = file.lock().map_err(|_| failed(std::io::Error::other("another reader failed")))?;
                 let mut bytes = vec![0; length];
                 file.seek(SeekFrom::Start(base + start)).map_err(failed)?;
                 file.read_exact(&mut bytes).map_err(failed)?;
-                bytes
+                Ok(bytes)
             }
-        };
-        Ok(Array { info, bytes })
+        }
     }
 }
 

@@ -19,13 +19,13 @@ mod locate;
 mod network;
 mod sections;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub use network::{Activation, Convolution, Layer, LayerKind, MapShape, Network, Region, Yolo};
 
-use crate::array::{Array, ArrayInfo, DType, checked_count};
+use crate::array::{ArrayInfo, DType, checked_count};
+use crate::contents::{Contents, Listed};
 use crate::error::WeightsError;
 use crate::peek::{Kind, Peek};
 use crate::source::Source;
@@ -81,13 +81,18 @@ fn open(path: &Path) -> Result<Box<dyn Checkpoint>, WeightsError> {
     let source = Source::file(file, 0, length);
     let header = Header::read(&weights, &source)?;
     let (arrays, starts) = place(&weights, &network, header.length, length)?;
-    let index = arrays.iter().enumerate().map(|(index, array)| (array.name.clone(), index)).collect();
-    let mut metadata =
-        BTreeMap::from([("version".to_owned(), header.version), ("pictures_seen".to_owned(), header.seen.to_string())]);
-    if !network.notes.is_empty() {
-        metadata.insert("notes".to_owned(), network.notes.join("; "));
+    let mut contents = Contents::new(NAME, path);
+    for info in arrays {
+        // Layers are numbered and their fields differ, so no two arrays have a name.
+        let is_new = contents.add(info);
+        debug_assert!(is_new);
     }
-    Ok(Box::new(Darknet { path: path.to_owned(), source, arrays, starts, index, metadata }))
+    contents.metadata.insert("version".to_owned(), header.version);
+    contents.metadata.insert("pictures_seen".to_owned(), header.seen.to_string());
+    if !network.notes.is_empty() {
+        contents.metadata.insert("notes".to_owned(), network.notes.join("; "));
+    }
+    Ok(Box::new(Darknet { contents, source, starts }))
 }
 
 /// What stands before the values.
@@ -156,37 +161,18 @@ fn place(path: &Path, network: &Network, start: u64, end: u64) -> Result<(Vec<Ar
 }
 
 struct Darknet {
-    path: PathBuf,
+    contents: Contents,
     source: Source,
-    arrays: Vec<ArrayInfo>,
     starts: Vec<u64>,
-    index: BTreeMap<String, usize>,
-    metadata: BTreeMap<String, String>,
 }
 
-impl Checkpoint for Darknet {
-    fn format(&self) -> &'static str {
-        NAME
+impl Listed for Darknet {
+    fn contents(&self) -> &Contents {
+        &self.contents
     }
 
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn arrays(&self) -> &[ArrayInfo] {
-        &self.arrays
-    }
-
-    fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.metadata
-    }
-
-    fn read(&self, name: &str) -> Result<Array, WeightsError> {
-        let missing = || WeightsError::MissingArray { path: self.path.clone(), name: name.to_owned() };
-        let index = *self.index.get(name).ok_or_else(missing)?;
-        let info = self.arrays[index].clone();
-        let failed = |source| WeightsError::Io { path: self.path.clone(), source };
-        let bytes = self.source.read(self.starts[index], info.byte_len() as u64).map_err(failed)?;
-        Ok(Array { info, bytes })
+    fn bytes(&self, index: usize, info: &ArrayInfo) -> Result<Vec<u8>, WeightsError> {
+        let failed = |source| WeightsError::Io { path: self.contents.path.clone(), source };
+        self.source.read(self.starts[index], info.byte_len() as u64).map_err(failed)
     }
 }

@@ -8,10 +8,11 @@ mod tensors;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
-use crate::array::{Array, ArrayInfo};
+use crate::array::ArrayInfo;
+use crate::contents::{Contents, Listed};
 use crate::error::WeightsError;
 use crate::peek::{Kind, Peek};
 use crate::zip_member::Archive;
@@ -49,8 +50,6 @@ fn is_legacy(peek: &Peek<'_>) -> bool {
 }
 
 struct Pytorch {
-    path: PathBuf,
-    format: &'static str,
     tensors: Tensors,
     storages: Storages,
 }
@@ -104,7 +103,7 @@ fn open_zip(path: &Path) -> Result<Box<dyn Checkpoint>, WeightsError> {
     }
     let pickle = Pickle::read(&mut BufReader::new(archive.reader(&name)?.take(LARGEST_PICKLE)), archive.length());
     let pickle = pickle.map_err(|error| pickle_error(path, error))?;
-    let tensors = Tensors::find(path, &pickle, archive.length())?;
+    let tensors = Tensors::find(NAME, path, &pickle, archive.length())?;
     for (key, storage) in &tensors.storages {
         let member = archive
             .member(&format!("{folder}data/{key}"))
@@ -122,7 +121,7 @@ fn open_zip(path: &Path) -> Result<Box<dyn Checkpoint>, WeightsError> {
         }
     }
     let storages = Storages::Zip { archive, folder };
-    Ok(Box::new(Pytorch { path: path.to_owned(), format: NAME, tensors, storages }))
+    Ok(Box::new(Pytorch { tensors, storages }))
 }
 
 fn open_legacy(path: &Path) -> Result<Box<dyn Checkpoint>, WeightsError> {
@@ -145,7 +144,7 @@ fn open_legacy(path: &Path) -> Result<Box<dyn Checkpoint>, WeightsError> {
     }
     let object = next()?;
     let keys = next()?;
-    let tensors = Tensors::find(path, &object, length)?;
+    let tensors = Tensors::find(LEGACY_FORMAT.name, path, &object, length)?;
     let order = keys.items(keys.root).ok_or_else(|| malformed(path, "it has no list of storages"))?;
 
     let mut at = input.count;
@@ -175,7 +174,7 @@ fn open_legacy(path: &Path) -> Result<Box<dyn Checkpoint>, WeightsError> {
         }
     }
     let storages = Storages::Legacy { file: Mutex::new(file), places };
-    Ok(Box::new(Pytorch { path: path.to_owned(), format: LEGACY_FORMAT.name, tensors, storages }))
+    Ok(Box::new(Pytorch { tensors, storages }))
 }
 
 /// `sys_info["little_endian"]`.
@@ -200,62 +199,48 @@ impl Read for Counted {
     }
 }
 
-impl Checkpoint for Pytorch {
-    fn format(&self) -> &'static str {
-        self.format
+impl Listed for Pytorch {
+    fn contents(&self) -> &Contents {
+        &self.tensors.contents
     }
 
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn arrays(&self) -> &[ArrayInfo] {
-        &self.tensors.arrays
-    }
-
-    fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.tensors.metadata
-    }
-
-    fn read(&self, name: &str) -> Result<Array, WeightsError> {
-        let missing = || WeightsError::MissingArray { path: self.path.clone(), name: name.to_owned() };
-        let index = *self.tensors.index.get(name).ok_or_else(missing)?;
-        let view = &self.tensors.views[index];
-        let info = self.tensors.arrays[index].clone();
+    fn bytes(&self, index: usize, info: &ArrayInfo) -> Result<Vec<u8>, WeightsError> {
         if info.element_count() == 0 {
-            return Ok(Array { info, bytes: Vec::new() });
+            return Ok(Vec::new());
         }
+        let view = &self.tensors.views[index];
         let (first, span) = view.span(&info.shape);
         let size = info.dtype.size() as u64;
         let values = self.storage_bytes(view, first * size, span * size)?;
-        let bytes = view.gather(&info, &values);
-        Ok(Array { info, bytes })
+        Ok(view.gather(info, &values))
     }
 }
 
 impl Pytorch {
     /// Bytes `from .. from + length` of a storage.
     fn storage_bytes(&self, view: &View, from: u64, length: u64) -> Result<Vec<u8>, WeightsError> {
-        let failed = |source| WeightsError::Io { path: self.path.clone(), source };
+        let failed = |source| WeightsError::Io { path: self.tensors.contents.path.clone(), source };
         let poisoned = || failed(std::io::Error::other("another reader failed"));
         let mut bytes = Vec::new();
         match &self.storages {
             Storages::Zip { archive, folder } => {
                 let mut member = archive.reader(&format!("{folder}data/{}", view.storage))?;
-                let damaged = |error| malformed(&self.path, format!("storage `{}`: {error}", view.storage));
+                let damaged =
+                    |error| malformed(&self.tensors.contents.path, format!("storage `{}`: {error}", view.storage));
                 std::io::copy(&mut member.by_ref().take(from), &mut std::io::sink()).map_err(damaged)?;
                 member.take(length).read_to_end(&mut bytes).map_err(damaged)?;
             }
             Storages::Legacy { file, places } => {
-                let (start, _) =
-                    places.get(&view.storage).ok_or_else(|| malformed(&self.path, "a storage is missing"))?;
+                let (start, _) = places
+                    .get(&view.storage)
+                    .ok_or_else(|| malformed(&self.tensors.contents.path, "a storage is missing"))?;
                 let mut file = file.lock().map_err(|_| poisoned())?;
                 file.seek(SeekFrom::Start(start + from)).map_err(failed)?;
                 file.by_ref().take(length).read_to_end(&mut bytes).map_err(failed)?;
             }
         }
         if bytes.len() as u64 != length {
-            return Err(malformed(&self.path, format!("storage `{}` is cut off", view.storage)));
+            return Err(malformed(&self.tensors.contents.path, format!("storage `{}` is cut off", view.storage)));
         }
         Ok(bytes)
     }

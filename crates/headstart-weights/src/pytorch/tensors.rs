@@ -6,16 +6,15 @@ use std::path::Path;
 use super::malformed;
 use super::pickle::{Id, Pickle, Value};
 use crate::array::{ArrayInfo, DType, checked_count};
+use crate::contents::Contents;
 use crate::error::WeightsError;
 use crate::limits;
 
 /// Every tensor of a pickle by its dotted name.
 pub(super) struct Tensors {
-    pub(super) arrays: Vec<ArrayInfo>,
+    pub(super) contents: Contents,
     pub(super) views: Vec<View>,
-    pub(super) index: BTreeMap<String, usize>,
     pub(super) storages: BTreeMap<String, Storage>,
-    pub(super) metadata: BTreeMap<String, String>,
 }
 
 /// One block of numbers.
@@ -59,14 +58,8 @@ struct Walk<'a> {
 
 impl Tensors {
     /// Every tensor of a pickle from a file of `length` bytes.
-    pub(super) fn find(path: &Path, pickle: &Pickle, length: u64) -> Result<Self, WeightsError> {
-        let found = Self {
-            arrays: Vec::new(),
-            views: Vec::new(),
-            index: BTreeMap::new(),
-            storages: BTreeMap::new(),
-            metadata: BTreeMap::new(),
-        };
+    pub(super) fn find(format: &'static str, path: &Path, pickle: &Pickle, length: u64) -> Result<Self, WeightsError> {
+        let found = Self { contents: Contents::new(format, path), views: Vec::new(), storages: BTreeMap::new() };
         let left = length.saturating_mul(16).saturating_add(LEAST_NAMES);
         let mut walk = Walk { path, pickle, found, left };
         walk.value(pickle.root, &mut String::new(), 0)?;
@@ -119,7 +112,7 @@ impl Walk<'_> {
     }
 
     fn tell(&mut self, name: &str, text: String) {
-        self.found.metadata.insert(name.to_owned(), text);
+        self.found.contents.metadata.insert(name.to_owned(), text);
     }
 
     fn add(&mut self, name: &str, storage: Id, offset: Id, shape: Id, strides: Id) -> Result<(), WeightsError> {
@@ -151,7 +144,8 @@ impl Walk<'_> {
                 format!("tensor `{name}` reaches beyond its storage of {} values", storage.elements),
             ));
         }
-        if self.found.index.insert(name.to_owned(), self.found.arrays.len()).is_some() {
+        let dtype = storage.dtype;
+        if !self.found.contents.add(ArrayInfo { name: name.to_owned(), shape, dtype }) {
             return Err(malformed(path, format!("two tensors are called `{name}`")));
         }
         match self.found.storages.get_mut(&key) {
@@ -161,7 +155,6 @@ impl Walk<'_> {
             Some(known) => known.elements = known.elements.max(storage.elements),
             None => drop(self.found.storages.insert(key.clone(), storage)),
         }
-        self.found.arrays.push(ArrayInfo { name: name.to_owned(), shape, dtype: storage.dtype });
         self.found.views.push(View { storage: key, offset, strides });
         Ok(())
     }

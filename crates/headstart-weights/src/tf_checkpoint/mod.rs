@@ -20,7 +20,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::array::{Array, ArrayInfo};
+use crate::array::ArrayInfo;
+use crate::contents::{Contents, Listed};
 use crate::error::WeightsError;
 use crate::peek::{Kind, Peek};
 use crate::source::Source;
@@ -62,14 +63,11 @@ fn open(path: &Path) -> Result<Box<dyn Checkpoint>, WeightsError> {
 }
 
 struct Bundle {
-    path: PathBuf,
+    contents: Contents,
     index_file: PathBuf,
-    arrays: Vec<ArrayInfo>,
     parts: Vec<Vec<Part>>,
-    index: BTreeMap<String, usize>,
     /// Path and length of the shards that arrays lie in.
     shards: BTreeMap<i32, (PathBuf, u64)>,
-    metadata: BTreeMap<String, String>,
 }
 
 impl Bundle {
@@ -85,15 +83,8 @@ impl Bundle {
         let content = Source::file(file, 0, length).read(0, length).map_err(failed)?;
         let listing = Listing::parse(path, &content)?;
         drop(content);
-        let mut bundle = Self {
-            path: path.to_owned(),
-            index_file,
-            arrays: Vec::new(),
-            parts: Vec::new(),
-            index: BTreeMap::new(),
-            shards: BTreeMap::new(),
-            metadata: BTreeMap::new(),
-        };
+        let mut bundle =
+            Self { contents: Contents::new(NAME, path), index_file, parts: Vec::new(), shards: BTreeMap::new() };
         let mut skipped = Vec::new();
         for tensor in listing.tensors()? {
             match tensor {
@@ -102,7 +93,7 @@ impl Bundle {
             }
         }
         if !skipped.is_empty() {
-            bundle.metadata.insert("skipped".to_owned(), skipped.join(", "));
+            bundle.contents.metadata.insert("skipped".to_owned(), skipped.join(", "));
         }
         Ok(bundle)
     }
@@ -114,20 +105,20 @@ impl Bundle {
             let length = self.shard(part.shard, shards)?;
             if part.at.checked_add(part.length).is_none_or(|end| end > length) {
                 let reason = format!("shard {} has {length} bytes and ends before `{}` does", part.shard, info.name);
-                return Err(malformed(&self.path, reason));
+                return Err(malformed(&self.contents.path, reason));
             }
             there = there.max(length);
         }
         // Slices may lie in the same bytes, and so claim more than there is.
         let (claimed, limit) = (info.byte_len() as u64, limits::unpacked(there));
         if claimed > limit {
-            let (path, what) = (self.path.clone(), format!("`{}`", info.name));
+            let (path, what) = (self.contents.path.clone(), format!("`{}`", info.name));
             return Err(WeightsError::TooLarge { path, what, claimed, limit });
         }
-        if self.index.insert(info.name.clone(), self.arrays.len()).is_some() {
-            return Err(malformed(&self.path, format!("two arrays are called `{}`", info.name)));
+        let name = info.name.clone();
+        if !self.contents.add(info) {
+            return Err(malformed(&self.contents.path, format!("two arrays are called `{name}`")));
         }
-        self.arrays.push(info);
         self.parts.push(parts);
         Ok(())
     }
@@ -138,61 +129,46 @@ impl Bundle {
             return Ok(*length);
         }
         if !(0..shards).contains(&number) {
-            return Err(malformed(&self.path, format!("an array lies in shard {number} of {shards}")));
+            return Err(malformed(&self.contents.path, format!("an array lies in shard {number} of {shards}")));
         }
         let index = self.index_file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let prefix = index.strip_suffix(".index").unwrap_or(&index);
         let name = format!("{prefix}.data-{number:05}-of-{shards:05}");
-        let (path, length) = beside::find(&self.path, NAME, &self.index_file, &name)?;
+        let (path, length) = beside::find(&self.contents.path, NAME, &self.index_file, &name)?;
         self.shards.insert(number, (path, length));
         Ok(length)
     }
 
     /// The bytes of a part, which its checksum holds for.
     fn part(&self, name: &str, part: &Part) -> Result<Vec<u8>, WeightsError> {
-        let missing = || malformed(&self.path, format!("shard {} is missing", part.shard));
+        let missing = || malformed(&self.contents.path, format!("shard {} is missing", part.shard));
         let (shard, length) = self.shards.get(&part.shard).ok_or_else(missing)?;
         let failed = |source| WeightsError::Io { path: shard.clone(), source };
         let file = File::open(shard).map_err(failed)?;
         let bytes = Source::file(file, 0, *length).read(part.at, part.length).map_err(failed)?;
         match table::holds(&bytes, part.checksum) {
             true => Ok(bytes),
-            false => Err(malformed(&self.path, format!("the checksum of `{name}` is wrong"))),
+            false => Err(malformed(&self.contents.path, format!("the checksum of `{name}` is wrong"))),
         }
     }
 }
 
-impl Checkpoint for Bundle {
-    fn format(&self) -> &'static str {
-        NAME
+impl Listed for Bundle {
+    fn contents(&self) -> &Contents {
+        &self.contents
     }
 
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn arrays(&self) -> &[ArrayInfo] {
-        &self.arrays
-    }
-
-    fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.metadata
-    }
-
-    fn read(&self, name: &str) -> Result<Array, WeightsError> {
-        let missing = || WeightsError::MissingArray { path: self.path.clone(), name: name.to_owned() };
-        let index = *self.index.get(name).ok_or_else(missing)?;
-        let info = self.arrays[index].clone();
+    fn bytes(&self, index: usize, info: &ArrayInfo) -> Result<Vec<u8>, WeightsError> {
         let parts = &self.parts[index];
         if let [only] = &parts[..]
             && only.is_whole()
         {
-            return Ok(Array { bytes: self.part(name, only)?, info });
+            return self.part(&info.name, only);
         }
         let mut bytes = vec![0; info.byte_len()];
         for part in parts {
-            part.place(&mut bytes, &self.part(name, part)?, &info);
+            part.place(&mut bytes, &self.part(&info.name, part)?, info);
         }
-        Ok(Array { info, bytes })
+        Ok(bytes)
     }
 }

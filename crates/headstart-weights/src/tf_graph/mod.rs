@@ -10,13 +10,13 @@
 mod message;
 mod package;
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use prost::Message;
 
-use crate::array::{Array, ArrayInfo, checked_count};
+use crate::array::{ArrayInfo, checked_count};
+use crate::contents::{Contents, Listed};
 use crate::error::WeightsError;
 use crate::peek::{Kind, Peek};
 use crate::source::Source;
@@ -69,14 +69,11 @@ enum Values {
 }
 
 struct Graph {
-    path: PathBuf,
+    contents: Contents,
     file: Source,
     /// Where the graph begins.
     start: u64,
-    arrays: Vec<ArrayInfo>,
     values: Vec<Values>,
-    index: BTreeMap<String, usize>,
-    metadata: BTreeMap<String, String>,
     /// Arrays of several elements with values, and those with not one.
     full: usize,
     hollow: usize,
@@ -96,17 +93,7 @@ fn open(path: &Path) -> Result<Box<dyn Checkpoint>, WeightsError> {
     let package = if is_graph { None } else { Some(Package::open(&file).map_err(wrong)?) };
     let (start, length) = package.as_ref().map_or(Ok((0, length)), Package::graph).map_err(wrong)?;
     let graph = Source::file(opened().map_err(failed)?.0, start, length);
-    let mut found = Graph {
-        path: path.to_owned(),
-        file,
-        start,
-        arrays: Vec::new(),
-        values: Vec::new(),
-        index: BTreeMap::new(),
-        metadata: BTreeMap::new(),
-        full: 0,
-        hollow: 0,
-    };
+    let mut found = Graph { contents: Contents::new(NAME, path), file, start, values: Vec::new(), full: 0, hollow: 0 };
     let (mut nodes, mut skipped) = (0u64, Vec::new());
     let functions = message::nodes(&graph, |place, bytes| {
         nodes += 1;
@@ -119,12 +106,12 @@ fn open(path: &Path) -> Result<Box<dyn Checkpoint>, WeightsError> {
             `weights_manifest.json`: name that instead";
         return Err(WeightsError::Unsupported { format: NAME, path: path.to_owned(), what: what.to_owned() });
     }
-    found.metadata.insert("nodes".to_owned(), nodes.to_string());
+    found.contents.metadata.insert("nodes".to_owned(), nodes.to_string());
     if functions > 0 {
-        found.metadata.insert("functions".to_owned(), functions.to_string());
+        found.contents.metadata.insert("functions".to_owned(), functions.to_string());
     }
     if !skipped.is_empty() {
-        found.metadata.insert("skipped".to_owned(), skipped.join(", "));
+        found.contents.metadata.insert("skipped".to_owned(), skipped.join(", "));
     }
     Ok(Box::new(found))
 }
@@ -188,48 +175,33 @@ impl Graph {
                 Values::Region(at)
             }
         };
-        if self.index.insert(name.clone(), self.arrays.len()).is_some() {
+        let name = name.clone();
+        if !self.contents.add(info) {
             return Err(format!("two nodes are called `{name}`"));
         }
-        self.arrays.push(info);
         self.values.push(values);
         Ok(())
     }
 }
 
-impl Checkpoint for Graph {
-    fn format(&self) -> &'static str {
-        NAME
+impl Listed for Graph {
+    fn contents(&self) -> &Contents {
+        &self.contents
     }
 
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn arrays(&self) -> &[ArrayInfo] {
-        &self.arrays
-    }
-
-    fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.metadata
-    }
-
-    fn read(&self, name: &str) -> Result<Array, WeightsError> {
-        let missing = || WeightsError::MissingArray { path: self.path.clone(), name: name.to_owned() };
-        let failed = |source| WeightsError::Io { path: self.path.clone(), source };
-        let wrong = |reason: String| malformed(&self.path, format!("`{name}` {reason}"));
-        let index = *self.index.get(name).ok_or_else(missing)?;
-        let info = self.arrays[index].clone();
-        let bytes = match self.values[index] {
-            Values::Region(at) => self.file.read(at, info.byte_len() as u64).map_err(failed)?,
+    fn bytes(&self, index: usize, info: &ArrayInfo) -> Result<Vec<u8>, WeightsError> {
+        let (path, name) = (&self.contents.path, &info.name);
+        let failed = |source| WeightsError::Io { path: path.clone(), source };
+        let wrong = |reason: String| malformed(path, format!("`{name}` {reason}"));
+        match self.values[index] {
+            Values::Region(at) => self.file.read(at, info.byte_len() as u64).map_err(failed),
             Values::Node(place) => {
                 let node = self.file.read(self.start + place.at, place.length).map_err(failed)?;
                 let node = Node::decode(node.as_slice());
                 let mut node = node.map_err(|error| wrong(format!("cannot be read: {error}")))?;
                 let tensor = node.take("value").map_err(wrong)?.tensor;
-                tensor.ok_or_else(|| wrong("has no value".to_owned()))?.into_bytes(&info).map_err(wrong)?
+                tensor.ok_or_else(|| wrong("has no value".to_owned()))?.into_bytes(info).map_err(wrong)
             }
-        };
-        Ok(Array { info, bytes })
+        }
     }
 }

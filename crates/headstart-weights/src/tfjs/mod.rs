@@ -14,12 +14,13 @@
 mod manifest;
 mod shards;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::array::{Array, ArrayInfo};
+use crate::array::ArrayInfo;
+use crate::contents::{Contents, Listed};
 use crate::error::WeightsError;
 use crate::peek::{Kind, Peek};
 use crate::zip_member::Archive;
@@ -93,14 +94,11 @@ struct Skipped {
 }
 
 struct Model {
-    path: PathBuf,
+    contents: Contents,
     manifest: PathBuf,
     groups: Vec<Shards>,
-    arrays: Vec<ArrayInfo>,
     /// Group, first byte and packing of each array.
     places: Vec<(usize, u64, Packing)>,
-    index: BTreeMap<String, usize>,
-    metadata: BTreeMap<String, String>,
 }
 
 impl Model {
@@ -109,13 +107,10 @@ impl Model {
         let length = if let Place::Zip(archive, _) = &place { archive.length() } else { json.len() as u64 };
         let (manifest, groups) = Manifest::parse(path, &json, length)?;
         let mut model = Self {
-            path: path.to_owned(),
+            contents: Contents::new(NAME, path),
             manifest: manifest_path,
             groups: Vec::new(),
-            arrays: Vec::new(),
             places: Vec::new(),
-            index: BTreeMap::new(),
-            metadata: BTreeMap::new(),
         };
         let told = [
             ("format", manifest.format),
@@ -124,7 +119,7 @@ impl Model {
         ];
         for (key, text) in told {
             if let Some(text) = text.filter(|text| text.len() <= 1024) {
-                model.metadata.insert(key.to_owned(), text);
+                model.contents.metadata.insert(key.to_owned(), text);
             }
         }
         let mut seen = BTreeSet::new();
@@ -154,7 +149,7 @@ impl Model {
             model.groups.push(shards);
         }
         if !skipped.names.is_empty() {
-            model.metadata.insert("skipped".to_owned(), skipped.names.join(", "));
+            model.contents.metadata.insert("skipped".to_owned(), skipped.names.join(", "));
         }
         Ok(model)
     }
@@ -168,15 +163,14 @@ impl Model {
         skipped: &mut Skipped,
     ) -> Result<u64, WeightsError> {
         let name = &entry.name;
-        let cut_off = || malformed(&self.path, format!("the shards end before weight `{name}` does"));
+        let cut_off = || malformed(&self.contents.path, format!("the shards end before weight `{name}` does"));
         let checked = |length: u64| at.checked_add(length).filter(|end| *end <= shards.length()).ok_or_else(cut_off);
-        match entry.weight(&self.path)? {
+        match entry.weight(&self.contents.path)? {
             Weight::Array(info, packing) => {
                 let end = checked((info.element_count() * packing.stored_size(info.dtype)) as u64)?;
-                if self.index.insert(name.clone(), self.arrays.len()).is_some() {
-                    return Err(malformed(&self.path, format!("two weights are called `{name}`")));
+                if !self.contents.add(info) {
+                    return Err(malformed(&self.contents.path, format!("two weights are called `{name}`")));
                 }
-                self.arrays.push(info);
                 self.places.push((self.groups.len(), at, packing));
                 Ok(end)
             }
@@ -190,7 +184,7 @@ impl Model {
                 if skipped.texts > MOST_TEXTS {
                     let (what, claimed) = (format!("the texts up to weight `{name}`"), skipped.texts as u64);
                     let limit = MOST_TEXTS as u64;
-                    return Err(WeightsError::TooLarge { path: self.path.clone(), what, claimed, limit });
+                    return Err(WeightsError::TooLarge { path: self.contents.path.clone(), what, claimed, limit });
                 }
                 let mut end = at;
                 for _ in 0..count {
@@ -229,32 +223,16 @@ fn find(path: &Path) -> Result<(PathBuf, Vec<u8>, Place), WeightsError> {
     Ok((manifest.clone(), json, Place::Folder(manifest)))
 }
 
-impl Checkpoint for Model {
-    fn format(&self) -> &'static str {
-        NAME
+impl Listed for Model {
+    fn contents(&self) -> &Contents {
+        &self.contents
     }
 
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn arrays(&self) -> &[ArrayInfo] {
-        &self.arrays
-    }
-
-    fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.metadata
-    }
-
-    fn read(&self, name: &str) -> Result<Array, WeightsError> {
-        let missing = || WeightsError::MissingArray { path: self.path.clone(), name: name.to_owned() };
-        let index = *self.index.get(name).ok_or_else(missing)?;
-        let info = self.arrays[index].clone();
+    fn bytes(&self, index: usize, info: &ArrayInfo) -> Result<Vec<u8>, WeightsError> {
         let (group, at, packing) = self.places[index];
         let length = (info.element_count() * packing.stored_size(info.dtype)) as u64;
         let stored = self.groups[group].read(at, length);
-        let stored = stored.map_err(|source| WeightsError::Io { path: self.path.clone(), source })?;
-        let bytes = packing.unpack(info.dtype, stored);
-        Ok(Array { info, bytes })
+        let stored = stored.map_err(|source| WeightsError::Io { path: self.contents.path.clone(), source })?;
+        Ok(packing.unpack(info.dtype, stored))
     }
 }
