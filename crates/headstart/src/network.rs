@@ -229,7 +229,7 @@ impl FrozenNetwork {
     pub(crate) fn forward(&self, input: &[f32], depth: usize, pool: Pool, threads: usize) -> Result<Vec<f32>> {
         match self {
             Self::Pictures(frozen) => frozen.forward(input, 1, depth, pool, threads),
-            Self::Text(_) => Ok(self.forward_group(&[input.to_vec()], depth, pool)?.concat()),
+            Self::Text(_) => Ok(self.forward_group(&[input.to_vec()], depth, pool)?.swap_remove(0)),
         }
     }
 

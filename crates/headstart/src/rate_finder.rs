@@ -48,7 +48,7 @@ pub(crate) fn find_rates_task<T: Task>(
     run::thread_pool(options.threads)?.install(|| {
         let opened = Opened::<T>::open(recipe, options, observer)?;
         let Opened { recipe, network, task, untrained, .. } = &opened;
-        let run = RunFolder::new(Path::new(""), recipe, "", "");
+        let run = RunFolder::new(Path::new(""), &[]);
         let line = PhaseRunner { task, recipe, options, network, run: &run, untrained };
         let mut state = TrainingState::new(untrained.clone());
         let mut seconds = Seconds::default();

@@ -143,7 +143,7 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
     seconds.scan = started.elapsed().as_secs_f64();
 
     let data_digest = data_digest(task);
-    let run = RunFolder::new(&options.out, recipe, &weights_digest, &data_digest);
+    let run = RunFolder::new(&options.out, &[&recipe.to_toml(), &weights_digest, &data_digest]);
     let line = PhaseRunner { task, recipe, options, network, run: &run, untrained: &untrained };
     let mut state = match options.resume.then(|| run.read()).transpose()?.flatten() {
         Some(state) => state,
@@ -158,7 +158,12 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
     let trained = if recipe.keep_best && state.best_score.is_some() { &state.best } else { &state.model };
     let mut learned = network.parameters().clone();
     learned.extend(trained.strip_prefix("backbone."));
-    let mut backbone = recipe.without_adapters(&learned)?.into_owned();
+    // Adapters that are not to be merged for good.
+    let stored = recipe.lora.as_ref().and_then(|lora| lora.stored_apart(&learned));
+    let mut backbone = match &recipe.lora {
+        Some(lora) => lora.merged(&learned)?,
+        None => learned,
+    };
     let head = trained.strip_prefix("head.");
     let scores = Scores {
         validation: score(task, recipe, options, network, &backbone, &head, Part::Validation)?,
@@ -184,17 +189,14 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
         scores: scores.clone(),
         history: state.history.clone(),
     };
-    let (mut tokenizer, mut stored) = (None, None);
+    let mut tokenizer = None;
     match network {
         Network::Pictures(pretrained) => {
             if let Some(classifier) = &pretrained.classifier {
                 backbone.extend(classifier.parameters.with_prefix(CLASSIFIER));
             }
         }
-        Network::Text(text) => {
-            tokenizer = Some(text.reader.tokenizer.to_bytes()?);
-            stored = recipe.lora.as_ref().map(|lora| lora.stored(&learned)).transpose()?;
-        }
+        Network::Text(text) => tokenizer = Some(text.reader.tokenizer.to_bytes()?),
     }
     let arrays = Arrays { backbone: &backbone, stored: stored.as_ref().unwrap_or(&backbone), head: &head };
     write(&options.out, &manifest, &arrays, tokenizer.as_deref())?;

@@ -86,7 +86,8 @@ impl FeatureSet<'_> {
                 Ok(values)
             })
             .collect::<Result<_>>()?;
-        store::write(&self.path(shard), &rows.concat(), self.layout, self.precision)
+        let rows: Vec<Vec<f32>> = rows.into_iter().flatten().collect();
+        store::write(&self.path(shard), &rows, self.layout, self.precision)
     }
 }
 
@@ -197,7 +198,7 @@ impl Source for ComputedSource<'_> {
     fn read(&self, examples: &[usize], epoch: usize) -> Result<Rows> {
         let groups = examples.par_chunks(self.group);
         let rows: Vec<Vec<Vec<f32>>> = groups.map(|group| (self.compute)(group, epoch)).collect::<Result<_>>()?;
-        let rows = rows.concat();
+        let rows: Vec<Vec<f32>> = rows.into_iter().flatten().collect();
         Ok(Rows { lengths: rows.iter().map(Vec::len).collect(), values: rows.concat() })
     }
 }

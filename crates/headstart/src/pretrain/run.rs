@@ -14,10 +14,11 @@ use super::model_folder::{ModelFolder, check_place};
 use super::objective::Objective;
 use super::recipe::PretrainRecipe;
 use super::sequences::{Parts, TokenSequences};
-use super::state::{PretrainState, StateFolder};
+use super::state::PretrainState;
 use crate::error::{Error, Result};
 use crate::publish::sweep;
 use crate::run::thread_pool;
+use crate::run_folder::RunFolder;
 use crate::train::observer::{Event, Observer};
 
 /// Fewer texts are a slip: nothing could be learned from them, and nothing be held out.
@@ -158,7 +159,7 @@ fn straight_line(
     let weights_digest = recipe.weights.as_ref().map(|_| beginning.parameters.digest());
     let identity = serde_json::to_string(&(recipe, shape, beginning.longest)).expect("plain numbers and strings");
     let folder =
-        StateFolder::new(&options.out, &[&identity, &corpus_digest, weights_digest.as_deref().unwrap_or_default()]);
+        RunFolder::new(&options.out, &[&identity, &corpus_digest, weights_digest.as_deref().unwrap_or_default()]);
     let mut state = match options.resume.then(|| folder.read()).transpose()?.flatten() {
         Some(state) => state,
         None => PretrainState::new(beginning.parameters.clone()),

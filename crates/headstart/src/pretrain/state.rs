@@ -2,18 +2,11 @@
 //!
 //! Orders, hidden tokens and dropout are functions of the seed and the step (see `random`), so no generator is saved.
 
-use std::path::{Path, PathBuf};
-
 use serde::{Deserialize, Serialize};
 
 use super::run::PretrainEpoch;
-use crate::bundle::arrays;
-use crate::error::{Error, Result};
 use crate::parameters::Parameters;
-use crate::publish::publish;
-
-/// Key in the metadata of the file.
-const KEY: &str = "pretraining_state";
+use crate::run_folder::SavedState;
 
 /// Sum of a loss over predicted tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -51,9 +44,9 @@ pub(super) struct Progress {
     pub(super) history: Vec<PretrainEpoch>,
 }
 
+/// What is not arrays.
 #[derive(Serialize, Deserialize)]
-struct Header {
-    run: String,
+pub(crate) struct Header {
     optimizer_steps: u64,
     progress: Progress,
 }
@@ -63,89 +56,38 @@ impl PretrainState {
     pub(super) fn new(model: Parameters) -> Self {
         Self { model, optimizer: Parameters::default(), optimizer_steps: 0, progress: Progress::default() }
     }
+}
 
-    /// Writes the state atomically; `run` identifies recipe, weights and texts.
-    pub(super) fn write(&self, path: &Path, run: &str) -> Result<()> {
-        let header =
-            Header { run: run.to_owned(), optimizer_steps: self.optimizer_steps, progress: self.progress.clone() };
-        let header = serde_json::to_string(&header).expect("plain numbers and strings");
+impl SavedState for PretrainState {
+    const KEY: &'static str = "pretraining_state";
+    const NAME: &'static str = "pretraining state";
+    const TOLD_BY: &'static str = "options, weights or texts";
+    type Header = Header;
+
+    fn parts(&self) -> (Header, Parameters) {
         let mut all = self.model.with_prefix("model.");
         all.extend(self.optimizer.with_prefix("optimizer."));
-        publish(path, &arrays::encode(&all, &[], &[(KEY, header)]))
+        (Header { optimizer_steps: self.optimizer_steps, progress: self.progress.clone() }, all)
     }
 
-    /// Reads a state, if there is one, and checks that it belongs to this run.
-    ///
-    /// # Errors
-    /// [`Error::ResumeMismatch`] when it belongs to another recipe, other weights or other texts, or is damaged.
-    pub(super) fn read(path: &Path, run: &str) -> Result<Option<Self>> {
-        if !path.exists() {
-            return Ok(None);
-        }
-        let mismatch =
-            |difference: &str| Error::ResumeMismatch { path: path.to_owned(), difference: difference.to_owned() };
-        let checkpoint = headstart_weights::open(path)?;
-        let header: Header = checkpoint
-            .metadata()
-            .get(KEY)
-            .and_then(|text| serde_json::from_str(text).ok())
-            .ok_or_else(|| mismatch("it is not a pretraining state of this version"))?;
-        if header.run != run {
-            return Err(mismatch("its options, weights or texts are not the same"));
-        }
-        let all = arrays::read_all(checkpoint.as_ref())?;
-        Ok(Some(Self {
+    fn from_parts(header: Header, all: &Parameters) -> Self {
+        Self {
             model: all.strip_prefix("model."),
             optimizer: all.strip_prefix("optimizer."),
             optimizer_steps: header.optimizer_steps,
             progress: header.progress,
-        }))
-    }
-}
-
-/// Where the state of an unfinished pretraining lies: a folder beside the result.
-#[derive(Debug)]
-pub(super) struct StateFolder {
-    pub(super) folder: PathBuf,
-    run: String,
-}
-
-impl StateFolder {
-    /// Beside `out`, for the run that `identity` describes.
-    pub(super) fn new(out: &Path, identity: &[&str]) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for text in identity.iter().chain(&[env!("CARGO_PKG_VERSION")]) {
-            hasher.update(&(text.len() as u64).to_le_bytes());
-            hasher.update(text.as_bytes());
         }
-        // `corpus-bert/` and `corpus-bert` are one folder, and so is what lies beside it.
-        let mut folder = out.components().as_path().as_os_str().to_owned();
-        folder.push(".run");
-        Self { folder: folder.into(), run: hasher.finalize().to_hex().to_string() }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.join("state.safetensors")
-    }
-
-    pub(super) fn read(&self) -> Result<Option<PretrainState>> {
-        PretrainState::read(&self.file(), &self.run)
-    }
-
-    pub(super) fn write(&self, state: &PretrainState) -> Result<()> {
-        state.write(&self.file(), &self.run)
-    }
-
-    /// The result is there; a state that cannot be removed does no harm.
-    pub(super) fn remove(&self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::error::Error;
     use crate::parameters::{Initial, ParameterSpec};
+    use crate::run_folder::RunFolder;
 
     #[test]
     fn a_state_comes_back_to_the_last_bit_and_only_to_its_own_run() {
@@ -169,15 +111,15 @@ mod tests {
                 held_out_perplexity: Some((1.0f64 / 7.0).exp()),
             }],
         };
-        let mine = StateFolder::new(&out, &["recipe", "texts"]);
-        assert_eq!(mine.read().unwrap(), None);
+        let mine = RunFolder::new(&out, &["recipe", "texts"]);
+        assert_eq!(mine.read::<PretrainState>().unwrap(), None);
         mine.write(&state).unwrap();
         assert_eq!(mine.read().unwrap(), Some(state));
         let slashed = format!("{}/", out.display());
-        assert!(StateFolder::new(Path::new(&slashed), &["recipe", "texts"]).read().unwrap().is_some());
-        let other = StateFolder::new(&out, &["recipe", "other texts"]);
-        assert!(matches!(other.read(), Err(Error::ResumeMismatch { .. })));
+        assert!(RunFolder::new(Path::new(&slashed), &["recipe", "texts"]).read::<PretrainState>().unwrap().is_some());
+        let other = RunFolder::new(&out, &["recipe", "other texts"]);
+        assert!(matches!(other.read::<PretrainState>(), Err(Error::ResumeMismatch { .. })));
         mine.remove();
-        assert_eq!(mine.read().unwrap(), None);
+        assert_eq!(mine.read::<PretrainState>().unwrap(), None);
     }
 }

@@ -2,16 +2,12 @@
 //!
 //! Orders, dropout masks and views are functions of the seed and the position (see `random`), so no generator is saved.
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 
 use super::observer::Epoch;
-use crate::bundle::arrays;
 use crate::depth::Choice;
-use crate::error::{Error, Result};
 use crate::parameters::Parameters;
-use crate::publish::publish;
+use crate::run_folder::SavedState;
 use crate::tasks::{Counts, Score};
 
 /// Where a run stands.
@@ -47,8 +43,7 @@ pub(crate) struct TrainingState {
 
 /// The part of the state that is not arrays. Floats are kept as bits: text would round them.
 #[derive(Serialize, Deserialize)]
-struct Header {
-    run: String,
+pub(crate) struct Header {
     position: Position,
     optimizer_steps: u64,
     best_score: Option<ScoreBits>,
@@ -86,11 +81,16 @@ impl TrainingState {
             choice: None,
         }
     }
+}
 
-    /// Writes the state atomically; `run` identifies recipe, weights and data.
-    pub(crate) fn write(&self, path: &Path, run: &str) -> Result<()> {
+impl SavedState for TrainingState {
+    const KEY: &'static str = "training_state";
+    const NAME: &'static str = "training state";
+    const TOLD_BY: &'static str = "recipe, weights or data";
+    type Header = Header;
+
+    fn parts(&self) -> (Header, Parameters) {
         let header = Header {
-            run: run.to_owned(),
             position: self.position,
             optimizer_steps: self.optimizer_steps,
             best_score: self.best_score.map(ScoreBits::from),
@@ -99,34 +99,14 @@ impl TrainingState {
             history: self.history.iter().map(EpochBits::from).collect(),
             choice: self.choice.clone(),
         };
-        let header = serde_json::to_string(&header).expect("plain numbers and strings");
         let mut all = self.model.with_prefix("model.");
         all.extend(self.optimizer.with_prefix("optimizer."));
         all.extend(self.best.with_prefix("best."));
-        publish(path, &arrays::encode(&all, &[], &[("training_state", header)]))
+        (header, all)
     }
 
-    /// Reads a state, if there is one, and checks that it belongs to this run.
-    ///
-    /// # Errors
-    /// [`Error::ResumeMismatch`] when it belongs to another recipe, other weights or other data, or is damaged.
-    pub(crate) fn read(path: &Path, run: &str) -> Result<Option<Self>> {
-        if !path.exists() {
-            return Ok(None);
-        }
-        let mismatch =
-            |difference: &str| Error::ResumeMismatch { path: path.to_owned(), difference: difference.to_owned() };
-        let checkpoint = headstart_weights::open(path)?;
-        let header: Header = checkpoint
-            .metadata()
-            .get("training_state")
-            .and_then(|text| serde_json::from_str(text).ok())
-            .ok_or_else(|| mismatch("it is not a training state of this version"))?;
-        if header.run != run {
-            return Err(mismatch("its recipe, weights or data are not the same"));
-        }
-        let all = arrays::read_all(checkpoint.as_ref())?;
-        Ok(Some(Self {
+    fn from_parts(header: Header, all: &Parameters) -> Self {
+        Self {
             position: header.position,
             model: all.strip_prefix("model."),
             optimizer: all.strip_prefix("optimizer."),
@@ -137,7 +117,7 @@ impl TrainingState {
             running: header.running.into(),
             history: header.history.iter().map(Epoch::from).collect(),
             choice: header.choice,
-        }))
+        }
     }
 }
 
@@ -189,6 +169,7 @@ impl From<&EpochBits> for Epoch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
     use crate::parameters::{Initial, ParameterSpec};
 
     #[test]

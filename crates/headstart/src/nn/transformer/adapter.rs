@@ -121,20 +121,16 @@ impl LoraRecipe {
 }
 
 impl LoraRecipe {
-    /// What a bundle holds of a network with adapters.
-    ///
-    /// # Errors
-    /// As [`LoraRecipe::merged`].
-    pub(crate) fn stored(&self, parameters: &Parameters) -> Result<Parameters> {
-        match self.store {
-            LoraStore::Merged => self.merged(parameters),
-            LoraStore::Apart => Ok(parameters.clone()),
-            LoraStore::Alone => {
-                let mut adapters = parameters.clone();
-                adapters.retain(is_adapter);
-                Ok(adapters)
-            }
+    /// What a bundle holds of a network with adapters where they are not merged.
+    pub(crate) fn stored_apart(&self, parameters: &Parameters) -> Option<Parameters> {
+        let mut stored = match self.store {
+            LoraStore::Merged => return None,
+            LoraStore::Apart | LoraStore::Alone => parameters.clone(),
+        };
+        if self.store == LoraStore::Alone {
+            stored.retain(is_adapter);
         }
+        Some(stored)
     }
 }
 
