@@ -1,6 +1,7 @@
 //! Precision, recall and F1 of entities, as seqeval 1.2.2 counts them.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Add;
 
 use serde::{Deserialize, Serialize};
 
@@ -60,15 +61,36 @@ pub struct Score {
     pub support: usize,
 }
 
-/// Counts of one kind.
-#[derive(Debug, Clone, Copy, Default)]
-struct Counts {
-    there: usize,
-    predicted: usize,
-    both: usize,
+/// How many things are there, were predicted, and both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// There.
+    pub there: usize,
+    /// Predicted.
+    pub predicted: usize,
+    /// Both.
+    pub both: usize,
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            there: self.there + other.there,
+            predicted: self.predicted + other.predicted,
+            both: self.both + other.both,
+        }
+    }
 }
 
 impl Counts {
+    /// Harmonic mean of precision and recall; 0 where nothing is there and nothing was predicted.
+    pub fn f1(self) -> f64 {
+        let all = self.there + self.predicted;
+        if all == 0 { 0.0 } else { 2.0 * self.both as f64 / all as f64 }
+    }
+
     fn score(self) -> Score {
         let share = |whole: usize| if whole == 0 { 0.0 } else { self.both as f64 / whole as f64 };
         let (precision, recall) = (share(self.predicted), share(self.there));
@@ -97,33 +119,12 @@ pub fn score<T: AsRef<str>>(
         if truth.len() != predicted.len() {
             return Err(EntityScoresError::Shape { sentence, expected: truth.len(), found: predicted.len() });
         }
-        let plain = |tags: &[T]| -> Vec<Entity> {
-            let tags: Vec<&str> = tags.iter().map(AsRef::as_ref).collect();
-            match mode {
-                Mode::Lenient => entities(&tags),
-                Mode::Strict(scheme) => strict_entities(&tags, scheme),
-            }
-        };
         tags += truth.len();
         equal += truth.iter().zip(predicted).filter(|(a, b)| a.as_ref() == b.as_ref()).count();
-        let there: HashSet<Entity> = plain(truth).into_iter().collect();
-        let predicted: HashSet<Entity> = plain(predicted).into_iter().collect();
-        for entity in &there {
-            counts.entry(entity.kind.clone()).or_default().there += 1;
-        }
-        for entity in predicted {
-            let both = there.contains(&entity);
-            let counts = counts.entry(entity.kind).or_default();
-            counts.predicted += 1;
-            counts.both += usize::from(both);
-        }
+        count(truth, predicted, mode, &mut counts);
     }
     let kinds: BTreeMap<String, Score> = counts.iter().map(|(kind, counts)| (kind.clone(), counts.score())).collect();
-    let all = counts.values().fold(Counts::default(), |all, counts| Counts {
-        there: all.there + counts.there,
-        predicted: all.predicted + counts.predicted,
-        both: all.both + counts.both,
-    });
+    let all = counts.values().copied().fold(Counts::default(), Counts::add);
     Ok(EntityScores {
         micro: all.score(),
         macro_average: average(&kinds, all.there, |_| 1.0),
@@ -131,6 +132,34 @@ pub fn score<T: AsRef<str>>(
         kinds,
         tag_accuracy: if tags == 0 { 0.0 } else { equal as f64 / tags as f64 },
     })
+}
+
+/// Entities of one sentence, read leniently.
+pub fn counts<T: AsRef<str>>(truth: &[T], predicted: &[T]) -> Counts {
+    let mut counts = BTreeMap::new();
+    count(truth, predicted, Mode::Lenient, &mut counts);
+    counts.into_values().fold(Counts::default(), Counts::add)
+}
+
+/// Adds the entities of one sentence to the counts of their kinds.
+fn count<T: AsRef<str>>(truth: &[T], predicted: &[T], mode: Mode, counts: &mut BTreeMap<String, Counts>) {
+    let plain = |tags: &[T]| -> HashSet<Entity> {
+        let tags: Vec<&str> = tags.iter().map(AsRef::as_ref).collect();
+        match mode {
+            Mode::Lenient => entities(&tags).into_iter().collect(),
+            Mode::Strict(scheme) => strict_entities(&tags, scheme).into_iter().collect(),
+        }
+    };
+    let there = plain(truth);
+    for entity in &there {
+        counts.entry(entity.kind.clone()).or_default().there += 1;
+    }
+    for entity in plain(predicted) {
+        let both = there.contains(&entity);
+        let counts = counts.entry(entity.kind).or_default();
+        counts.predicted += 1;
+        counts.both += usize::from(both);
+    }
 }
 
 /// A weighted mean of rows, summed in the order of their names.

@@ -12,7 +12,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use headstart_data::augmentation::Augmentation;
 use headstart_data::layouts::Split;
-use headstart_data::text::entities::entities;
+pub use headstart_data::text::entity_scores::Counts;
 pub use metrics::Metrics;
 
 use crate::error::{Error, Result};
@@ -210,37 +210,6 @@ pub struct Score {
     pub count: usize,
     /// What was found of what is there, of tasks that find things.
     pub found: Option<Counts>,
-}
-
-/// How many things are there, were predicted, and both.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// There.
-    pub there: usize,
-    /// Predicted.
-    pub predicted: usize,
-    /// Both.
-    pub both: usize,
-}
-
-impl Counts {
-    /// Entities that tags mark, a list of tags a text.
-    pub(crate) fn of_entities(truth: &[Vec<&str>], predicted: &[Vec<&str>]) -> Self {
-        let mut counts = Self::default();
-        for (truth, predicted) in truth.iter().zip(predicted) {
-            let (truth, predicted) = (entities(truth), entities(predicted));
-            counts.there += truth.len();
-            counts.predicted += predicted.len();
-            counts.both += predicted.iter().filter(|entity| truth.contains(entity)).count();
-        }
-        counts
-    }
-
-    /// Harmonic mean of precision and recall; 0 where nothing is there and nothing was predicted.
-    pub fn f1(&self) -> f64 {
-        let all = self.there + self.predicted;
-        if all == 0 { 0.0 } else { 2.0 * self.both as f64 / all as f64 }
-    }
 }
 
 impl Score {

@@ -6,7 +6,10 @@ pub mod metrics;
 pub(crate) mod data;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use std::ops::Add;
+
 use headstart_data::layouts;
+use headstart_data::text::entity_scores::counts;
 
 pub use data::TaggedTexts;
 use metrics::EntityMetrics;
@@ -153,7 +156,8 @@ impl Task for TokenClassification {
 
     fn score(&self, _recipe: &Recipe, part: Part, examples: &[usize], outputs: &[f32]) -> Score {
         let tagged = self.tagged(part, examples, outputs);
-        let counts = Counts::of_entities(&tagged.truth, &tagged.predicted);
+        let sentences = tagged.truth.iter().zip(&tagged.predicted);
+        let counts = sentences.map(|(truth, predicted)| counts(truth, predicted)).fold(Counts::default(), Counts::add);
         let words = tagged.truth.iter().map(Vec::len).sum();
         Score {
             loss_sum: tagged.loss_sum,
