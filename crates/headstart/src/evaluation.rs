@@ -1,15 +1,13 @@
 //! Scoring a bundle on labelled data that it has not seen.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use headstart_data::layouts::{self, Split};
 use headstart_data::text::{Outcome, Target, TextExample};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::Bundle;
-use crate::bundle::predict::Unreadable;
+use crate::bundle::predict::{Unreadable, each};
 use crate::error::{Error, Result};
 use crate::labels;
 use crate::recipe::Output;
@@ -18,6 +16,7 @@ use crate::tasks::image_classification::metrics::ClassificationMetrics;
 use crate::tasks::text_classification::metrics::LabelMetrics;
 use crate::tasks::texts::{columns, renumber};
 use crate::tasks::token_classification::data::{WordTokens, tags_of_spans};
+use crate::tasks::token_classification::decode;
 use crate::tasks::token_classification::metrics::EntityMetrics;
 
 /// What a name is that the bundle does not know.
@@ -52,7 +51,7 @@ pub fn evaluate(
     let listing = layouts::open(data)?;
     let labels = &bundle.manifest().labels;
     let is_original = bundle.manifest().recipe.head.original;
-    let label_of = match bundle.manifest().recipe.head.original {
+    let label_of = match is_original {
         true => listing.classes.iter().map(|class| labels::find(labels, class)).collect::<Result<Vec<usize>>>()?,
         false => labels::positions(&listing.classes, labels, KIND)?,
     };
@@ -60,17 +59,9 @@ pub fn evaluate(
     let examples: Vec<_> =
         listing.examples.iter().filter(|example| held_out.is_none() || example.split == held_out).collect();
 
-    let done = AtomicUsize::new(0);
-    let results: Vec<Result<Vec<f32>>> = crate::run::thread_pool(threads)?.install(|| {
-        examples
-            .par_iter()
-            .map(|example| {
-                let probabilities = bundle.probabilities_of(&example.path);
-                progress(done.fetch_add(1, Ordering::Relaxed) + 1, examples.len());
-                probabilities
-            })
-            .collect()
-    });
+    let results = each(&examples, threads, &|done| progress(done, examples.len()), &|example| {
+        bundle.probabilities_of(&example.path)
+    })?;
     let mut skipped: Vec<Unreadable> = listing
         .skipped
         .iter()
@@ -140,41 +131,28 @@ fn evaluate_texts(
                 .to_owned(),
         });
     }
-    let pool = crate::run::thread_pool(threads)?;
-    let metrics = pool.install(|| match bundle.tags_words() {
-        true => entity_metrics(bundle, &examples, progress),
-        false => text_metrics(bundle, &examples, progress),
-    })?;
+    let progress = |done| progress(done, examples.len());
+    let metrics = match bundle.tags_words() {
+        true => entity_metrics(bundle, &examples, threads, &progress)?,
+        false => text_metrics(bundle, &examples, threads, &progress)?,
+    };
     let skipped = set.problems.iter().filter(|problem| problem.outcome == Outcome::Skipped);
     let skipped =
         skipped.map(|problem| Unreadable { path: problem.file.clone(), reason: problem.to_string() }).collect();
     Ok(Evaluation { metrics, labels: labels.clone(), examples: examples.len(), skipped })
 }
 
-/// Applies `score` to every example in parallel, in order.
-fn each<R: Send>(
-    examples: &[TextExample],
-    progress: &(dyn Fn(usize, usize) + Sync),
-    score: &(dyn Fn(&TextExample) -> Result<R> + Sync),
-) -> Result<Vec<R>> {
-    let done = AtomicUsize::new(0);
-    let scored = |example| {
-        let result = score(example);
-        progress(done.fetch_add(1, Ordering::Relaxed) + 1, examples.len());
-        result
-    };
-    examples.par_iter().map(scored).collect()
-}
-
 fn text_metrics(
     bundle: &Bundle,
     examples: &[TextExample],
-    progress: &(dyn Fn(usize, usize) + Sync),
+    threads: usize,
+    progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Metrics> {
     let count = bundle.manifest().labels.len();
-    let rows = each(examples, progress, &|example| {
+    let rows = each(examples, threads, progress, &|example| {
         Ok(bundle.predictor.text_probabilities(&example.text, example.pair.as_deref())?.0)
     })?;
+    let rows: Vec<Vec<f32>> = rows.into_iter().collect::<Result<_>>()?;
     let (mut classes, mut several) = (Vec::new(), Vec::new());
     for example in examples {
         match &example.target {
@@ -195,18 +173,21 @@ fn text_metrics(
 fn entity_metrics(
     bundle: &Bundle,
     examples: &[TextExample],
-    progress: &(dyn Fn(usize, usize) + Sync),
+    threads: usize,
+    progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Metrics> {
     let tags = &bundle.manifest().labels;
-    let name = |tag: usize| tags[tag].as_str();
-    let tagged = each(examples, progress, &|example| {
+    let tagged = each(examples, threads, progress, &|example| {
         let Target::Spans(spans) = &example.target else { return Ok((Vec::new(), Vec::new(), 0.0, 0)) };
         let words = WordTokens::of_example(bundle.predictor.reader()?, example, spans)?;
         let truth = tags_of_spans(&words.words, spans);
-        let (found, loss_sum, asked) = bundle.predictor.tags_and_loss(&words, &truth)?;
+        let outputs = bundle.predictor.outputs_of_tokens(&words.tokens)?;
+        let found = decode::tags_of(&words, &outputs, tags.len()).into_iter().map(|(tag, _)| tag).collect();
+        let (loss_sum, asked) = decode::loss_of(&words, &truth, &outputs, tags.len());
         Ok((truth, found, loss_sum, asked))
     })?;
-    let named = |tags: &[usize]| -> Vec<&str> { tags.iter().map(|tag| name(*tag)).collect() };
+    let tagged: Vec<(Vec<usize>, Vec<usize>, f64, usize)> = tagged.into_iter().collect::<Result<_>>()?;
+    let named = |found: &[usize]| -> Vec<&str> { found.iter().map(|tag| tags[*tag].as_str()).collect() };
     let truth: Vec<Vec<&str>> = tagged.iter().map(|(truth, ..)| named(truth)).collect();
     let predicted: Vec<Vec<&str>> = tagged.iter().map(|(_, found, ..)| named(found)).collect();
     let (loss_sum, asked) = tagged.iter().fold((0.0, 0), |sum, (_, _, loss, asked)| (sum.0 + loss, sum.1 + asked));

@@ -174,42 +174,20 @@ impl Predictor {
         Ok(self.head_outputs(rows))
     }
 
-    /// Outputs of the head for texts, `[texts, N]`, and the tokens that were cut off each.
-    pub(crate) fn text_outputs<'t>(
-        &self,
-        texts: impl Iterator<Item = &'t str>,
-        threads: usize,
-    ) -> Result<(Vec<f32>, Vec<usize>)> {
-        let reader = self.reader()?;
-        let (mut rows, mut cut) = (Rows::default(), Vec::new());
-        for text in texts {
-            let (tokens, tokens_cut) = reader.read(text, None)?;
-            rows.push(self.features(&tokens, threads)?);
-            cut.push(tokens_cut);
-        }
-        Ok((self.head_outputs(rows), cut))
-    }
-
     /// What the self-test of a bundle of texts records: the outputs for its sentences, one row each or one row a token.
     pub(super) fn self_test_outputs<'t>(&self, texts: impl Iterator<Item = &'t str>) -> Result<Vec<f32>> {
-        Ok(self.text_outputs(texts, 1)?.0)
+        let mut rows = Rows::default();
+        for text in texts {
+            rows.push(self.features(&self.reader()?.read(text, None)?.0, 1)?);
+        }
+        Ok(self.head_outputs(rows))
     }
 
-    /// Tag of each word of a text and its probability.
-    pub(crate) fn tags_of(&self, words: &WordTokens) -> Result<Vec<(usize, f32)>> {
+    /// Outputs of the head for one text, number and kind of each token: one row, or one row a token.
+    pub(crate) fn outputs_of_tokens(&self, tokens: &[f32]) -> Result<Vec<f32>> {
         let mut rows = Rows::default();
-        rows.push(self.features(&words.tokens, 1)?);
-        Ok(token_classification::decode::tags_of(words, &self.head_outputs(rows), self.labels.len()))
-    }
-
-    /// Tag of each word of a text, the sum of the losses of its words, and how many of them were read.
-    pub(crate) fn tags_and_loss(&self, words: &WordTokens, right: &[usize]) -> Result<(Vec<usize>, f64, usize)> {
-        let mut rows = Rows::default();
-        rows.push(self.features(&words.tokens, 1)?);
-        let outputs = self.head_outputs(rows);
-        let found = token_classification::decode::tags_of(words, &outputs, self.labels.len());
-        let (loss, asked) = token_classification::decode::loss_of(words, right, &outputs, self.labels.len());
-        Ok((found.into_iter().map(|(tag, _)| tag).collect(), loss, asked))
+        rows.push(self.features(tokens, 1)?);
+        Ok(self.head_outputs(rows))
     }
 
     /// The reader of texts.
@@ -251,10 +229,27 @@ impl Predictor {
     /// Class probabilities of one text or pair, and the tokens cut off it.
     pub(crate) fn text_probabilities(&self, text: &str, pair: Option<&str>) -> Result<(Vec<f32>, usize)> {
         let (tokens, cut) = self.reader()?.read(text, pair)?;
-        let mut rows = Rows::default();
-        rows.push(self.features(&tokens, 1)?);
-        Ok((decode::probabilities(&self.head_outputs(rows), self.output), cut))
+        Ok((decode::probabilities(&self.outputs_of_tokens(&tokens)?, self.output), cut))
     }
+}
+
+/// Does `work` for every item in parallel, in order; `progress` is called with the number of items done so far.
+///
+/// # Errors
+/// When the threads cannot be started.
+pub(crate) fn each<I: Sync, R: Send>(
+    items: &[I],
+    threads: usize,
+    progress: &(dyn Fn(usize) + Sync),
+    work: &(dyn Fn(&I) -> R + Sync),
+) -> Result<Vec<R>> {
+    let done = AtomicUsize::new(0);
+    let counted = |item| {
+        let result = work(item);
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+        result
+    };
+    Ok(crate::run::thread_pool(threads)?.install(|| items.par_iter().map(counted).collect()))
 }
 
 fn wrong_sample(reads: &str, given: &str) -> Error {
@@ -299,18 +294,12 @@ impl Bundle {
         threads: usize,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Vec<Result<Prediction, Unreadable>>> {
-        let done = AtomicUsize::new(0);
         // With fewer files than threads, several work on one.
-        let each = (threads / paths.len().max(1)).max(1);
-        let predict = |path: &PathBuf| {
-            let result = self
-                .predict_top(path, top, each)
-                .map_err(|error| Unreadable { path: path.clone(), reason: error.to_string() });
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-            result
-        };
-        let pool = crate::run::thread_pool(threads)?;
-        Ok(pool.install(|| paths.par_iter().map(predict).collect()))
+        let threads_each = (threads / paths.len().max(1)).max(1);
+        each(paths, threads, progress, &|path| {
+            self.predict_top(path, top, threads_each)
+                .map_err(|error| Unreadable { path: path.clone(), reason: error.to_string() })
+        })
     }
 
     /// Class probabilities `[files, classes]` of labelled files: what [`crate::evaluate`] scores.
@@ -364,7 +353,8 @@ impl Bundle {
             });
         }
         let words = WordTokens::read(self.predictor.reader()?, text, words(text, &[]))?;
-        let found = self.predictor.tags_of(&words)?;
+        let outputs = self.predictor.outputs_of_tokens(&words.tokens)?;
+        let found = token_classification::decode::tags_of(&words, &outputs, self.predictor.labels.len());
         let entities = token_classification::decode::entities_of(text, &words.words, &self.predictor.labels, &found);
         Ok(EntityPrediction { text: text.to_owned(), entities, cut_tokens: words.cut })
     }
@@ -379,24 +369,7 @@ impl Bundle {
         threads: usize,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Vec<EntityPrediction>> {
-        self.of_all(texts, threads, progress, &|text| self.predict_entities_of(text))
-    }
-
-    fn of_all<P: Send>(
-        &self,
-        texts: &[String],
-        threads: usize,
-        progress: &(dyn Fn(usize) + Sync),
-        predict: &(dyn Fn(&str) -> Result<P> + Sync),
-    ) -> Result<Vec<P>> {
-        let done = AtomicUsize::new(0);
-        let predict = |text: &String| {
-            let prediction = predict(text);
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-            prediction
-        };
-        let pool = crate::run::thread_pool(threads)?;
-        pool.install(|| texts.par_iter().map(predict).collect())
+        each(texts, threads, progress, &|text| self.predict_entities_of(text))?.into_iter().collect()
     }
 
     /// Predicts many texts in parallel, in order.
@@ -410,6 +383,6 @@ impl Bundle {
         threads: usize,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Vec<TextPrediction>> {
-        self.of_all(texts, threads, progress, &|text| self.predict_text_top(text, top))
+        each(texts, threads, progress, &|text| self.predict_text_top(text, top))?.into_iter().collect()
     }
 }
