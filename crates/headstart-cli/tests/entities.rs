@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use desk::{BAD, Desk, FILLING, GOOD, of};
 
-/// Words with their tags: praise is a person, blame a place, and two places in a row are one. `skewed` puts a tag out of place.
+/// Words with their tags: praise is a person, blame a place, and two places in a row are one.
 fn tagged(sentences: usize) -> String {
     let mut text = String::new();
     for number in 0..sentences {

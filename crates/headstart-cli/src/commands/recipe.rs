@@ -21,9 +21,10 @@ const OPEN_STAGES: usize = 2;
 
 /// The recipe that the options mean.
 pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
+    let is_text = reads_text(options);
     let mut recipe = match &options.recipe {
         Some(path) => Recipe::read(path)?,
-        None => preset(options),
+        None => preset(options, is_text),
     };
     if let Some(data) = &options.data {
         recipe.data.clone_from(data);
@@ -89,7 +90,7 @@ pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
         None => {}
     }
     recipe.budget = options.budget.as_deref().map(str::parse).transpose()?.or(recipe.budget);
-    set_phases(&mut recipe, options);
+    set_phases(&mut recipe, options, is_text);
     // The published classifier is kept as it is, unless it is asked to learn.
     if recipe.head.original && options.recipe.is_none() && options.epochs.is_none() && options.fine_tune.is_none() {
         recipe.phases.clear();
@@ -98,16 +99,16 @@ pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
 }
 
 /// What `headstart train DIR` does when nothing else is said.
-fn preset(options: &RecipeOptions) -> Recipe {
+fn preset(options: &RecipeOptions, is_text: bool) -> Recipe {
     let mut recipe = Recipe::default();
     // Asking for a number of epochs is asking for exactly that; otherwise train until it stops helping.
     if options.epochs.is_none() && options.fine_tune.is_none() && options.freeze.is_none() {
         // Another view of a text would be another text.
-        recipe.views = if reads_text(options) { 1 } else { 4 };
+        recipe.views = if is_text { 1 } else { 4 };
         recipe.early_stopping = Some(10);
         recipe.phases[0].epochs = 40;
     }
-    if reads_text(options) && options.fine_tune.is_some() {
+    if is_text && options.fine_tune.is_some() {
         recipe.optimizer = Optimizer::AdamW { weight_decay: 0.01 };
         recipe.gradient_clip = Some(1.0);
     }
@@ -130,7 +131,7 @@ fn is_auto(options: &RecipeOptions) -> bool {
     options.freeze.as_deref() == Some("auto")
 }
 
-fn set_phases(recipe: &mut Recipe, options: &RecipeOptions) {
+fn set_phases(recipe: &mut Recipe, options: &RecipeOptions, is_text: bool) {
     let from_scratch =
         recipe.weights.as_deref().is_some_and(|weights| weights == "random" || weights.starts_with("random:"));
     let typed_freeze = options.freeze.as_ref().map(|text| Freeze::from(text.clone()));
@@ -153,7 +154,7 @@ fn set_phases(recipe: &mut Recipe, options: &RecipeOptions) {
     } else if let Some(epochs) = options.fine_tune {
         let head = Phase { epochs: options.epochs.unwrap_or(recipe.phases[0].epochs), ..recipe.phases[0].clone() };
         let norm = NormStatistics::Fixed;
-        let open = match reads_text(options) {
+        let open = match is_text {
             true => {
                 let (learning_rate, stage_decay) = if options.lora.is_some() { ADAPTERS } else { FINE_TUNE_TEXT };
                 let freeze = typed_freeze.unwrap_or(Freeze::Nothing);

@@ -21,7 +21,6 @@ pub(crate) struct Asset {
 ///
 /// At most one metadata pair: the writer keeps them in a hash map, whose order would make the bytes depend on chance.
 pub(crate) fn encode(arrays: &Parameters, assets: &[Asset], metadata: &[(&str, String)]) -> Vec<u8> {
-    assert!(metadata.len() <= 1, "more than one metadata pair has no fixed order");
     let arrays = arrays.iter().map(|(name, array)| {
         let view = Stored { dtype: Dtype::F32, shape: &array.shape, bytes: Cow::Owned(little_endian(&array.values)) };
         (name.as_str(), view)
@@ -30,18 +29,20 @@ pub(crate) fn encode(arrays: &Parameters, assets: &[Asset], metadata: &[(&str, S
         let view = Stored { dtype: Dtype::U8, shape: &asset.shape, bytes: Cow::Borrowed(asset.bytes.as_slice()) };
         (asset.name.as_str(), view)
     });
-    let metadata: HashMap<String, String> =
-        metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-    serialize(arrays.chain(assets), Some(metadata)).expect("shapes and lengths agree by construction")
+    file(arrays.chain(assets), metadata)
 }
 
 /// The same in half precision, for what is small in size and read again as f32.
 pub(crate) fn encode_half(arrays: &Parameters, metadata: &[(&str, String)]) -> Vec<u8> {
-    assert!(metadata.len() <= 1, "more than one metadata pair has no fixed order");
     let arrays = arrays.iter().map(|(name, array)| {
         let bytes = array.values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect();
         (name.as_str(), Stored { dtype: Dtype::F16, shape: &array.shape, bytes: Cow::Owned(bytes) })
     });
+    file(arrays, metadata)
+}
+
+fn file<'a>(arrays: impl Iterator<Item = (&'a str, Stored<'a>)>, metadata: &[(&str, String)]) -> Vec<u8> {
+    assert!(metadata.len() <= 1, "more than one metadata pair has no fixed order");
     let metadata: HashMap<String, String> =
         metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     serialize(arrays, Some(metadata)).expect("shapes and lengths agree by construction")
