@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::dropout::{Dropout, LayerDropout};
-use super::matrix::{Before, Matrix, MatrixMut, Threads};
+use crate::matrix::{Before, Matrix, MatrixMut, Threads};
 use super::rows::{drop_here, softmax, softmax_back};
 use super::sequences::Sequences;
 

@@ -7,8 +7,7 @@
 
 mod attention;
 mod dropout;
-mod matrix;
-mod rows;
+pub(crate) mod rows;
 mod sequences;
 
 pub use dropout::{Dropout, LayerDropout};
@@ -18,7 +17,7 @@ pub use sequences::Sequences;
 use crate::error::KernelError;
 use crate::training::BufferPool;
 use attention::Attention;
-use matrix::{Before, Matrix, MatrixMut, Threads};
+use crate::matrix::{Before, Matrix, MatrixMut, Threads};
 
 /// Where a layer normalizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

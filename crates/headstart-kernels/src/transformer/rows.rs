@@ -178,7 +178,7 @@ fn column_sum_plain(values: &[f32], sums: &mut [f32]) {
 for_every_instruction_set!(column_sum_rows = column_sum_plain(values: &[f32], sums: &mut [f32]));
 
 /// The sum of each column of `[tokens, width]`: the gradient of a bias.
-pub(super) fn column_sums(values: &[f32], width: usize) -> Vec<f32> {
+pub(crate) fn column_sums(values: &[f32], width: usize) -> Vec<f32> {
     let chunk = shard_rows(values.len() / width) * width;
     let parts = values.par_chunks(chunk).map(|values| {
         let mut sums = vec![0.0; width];

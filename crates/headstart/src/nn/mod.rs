@@ -3,15 +3,19 @@
 mod batch_norm;
 pub(crate) mod conv_norm;
 mod cpu_conv_norm;
+mod cpu_lstm;
 mod cpu_tensors;
 mod cpu_transformer;
+pub(crate) mod deepspeech;
 pub(crate) mod dense;
 pub(crate) mod graph;
+mod lstm_steps;
 pub(crate) mod named;
 pub(crate) mod transformer;
 
 pub use conv_norm::{ConvNorm, NormStatistics, Padding};
 pub(crate) use cpu_tensors::release_buffers;
+pub use deepspeech::{DeepSpeech, DeepSpeechShape, DeepSpeechStream, FrozenDeepSpeech};
 pub use dense::Dense;
 pub use graph::Graph;
 pub(crate) use transformer::is_adapter;

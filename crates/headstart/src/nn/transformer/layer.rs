@@ -138,7 +138,7 @@ fn normalize(input: Tensor<2>, (gamma, beta): &NormTensors, epsilon: f32) -> Ten
 }
 
 /// What a mask leaves, by the engine.
-pub(super) fn drop(values: Tensor<2>, dropout: Option<Dropout>) -> Tensor<2> {
+pub(crate) fn drop(values: Tensor<2>, dropout: Option<Dropout>) -> Tensor<2> {
     let Some(dropout) = dropout else { return values };
     let dims = values.dims();
     let factors = TensorData::new(dropout.factors(dims.iter().product()), dims);

@@ -11,6 +11,6 @@ mod trainable;
 pub(crate) use adapter::is_adapter;
 pub use adapter::{LoraRecipe, LoraStore};
 pub use frozen::FrozenTransformer;
-pub(crate) use layer::LayerNorm;
+pub(crate) use layer::{LayerNorm, drop};
 pub use shape::{DenseActivation, TransformerShape};
 pub use trainable::Transformer;

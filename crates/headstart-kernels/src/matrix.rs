@@ -4,7 +4,7 @@ use gemm::Parallelism;
 
 /// A matrix to read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Matrix<'a> {
+pub(crate) struct Matrix<'a> {
     values: &'a [f32],
     rows: usize,
     columns: usize,
@@ -14,7 +14,7 @@ pub(super) struct Matrix<'a> {
 
 /// A matrix to write, row by row.
 #[derive(Debug)]
-pub(super) struct MatrixMut<'a> {
+pub(crate) struct MatrixMut<'a> {
     values: &'a mut [f32],
     rows: usize,
     columns: usize,
@@ -23,7 +23,7 @@ pub(super) struct MatrixMut<'a> {
 
 /// What happens to the values that stand where a product goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Before {
+pub(crate) enum Before {
     /// They are written over.
     Forgotten,
     /// The product is added to them.
@@ -32,7 +32,7 @@ pub(super) enum Before {
 
 /// Which threads work on a product. Rows and columns are split, sums never: the result does not depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Threads {
+pub(crate) enum Threads {
     /// The caller is one of many.
     One,
     /// All of the pool that the caller runs in.
@@ -41,17 +41,17 @@ pub(super) enum Threads {
 
 impl<'a> Matrix<'a> {
     /// `rows` × `columns` values without gaps.
-    pub(super) fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
+    pub(crate) fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
         Self::strided(values, rows, columns, columns)
     }
 
     /// Rows that are `row_stride` floats apart.
-    pub(super) fn strided(values: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+    pub(crate) fn strided(values: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
         assert!(columns <= row_stride && values.len() >= reach(rows, columns, row_stride), "a matrix leaves its slice");
         Self { values, rows, columns, row_stride, column_stride: 1 }
     }
 
-    pub(super) fn transposed(self) -> Self {
+    pub(crate) fn transposed(self) -> Self {
         Self {
             rows: self.columns,
             columns: self.rows,
@@ -64,12 +64,12 @@ impl<'a> Matrix<'a> {
 
 impl<'a> MatrixMut<'a> {
     /// `rows` × `columns` values without gaps.
-    pub(super) fn new(values: &'a mut [f32], rows: usize, columns: usize) -> Self {
+    pub(crate) fn new(values: &'a mut [f32], rows: usize, columns: usize) -> Self {
         Self::strided(values, rows, columns, columns)
     }
 
     /// Rows that are `row_stride` floats apart.
-    pub(super) fn strided(values: &'a mut [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+    pub(crate) fn strided(values: &'a mut [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
         assert!(columns <= row_stride && values.len() >= reach(rows, columns, row_stride), "a matrix leaves its slice");
         Self { values, rows, columns, row_stride }
     }
@@ -78,7 +78,7 @@ impl<'a> MatrixMut<'a> {
     ///
     /// # Panics
     /// When the shapes do not fit.
-    pub(super) fn product(self, left: Matrix<'_>, right: Matrix<'_>, scale: f32, before: Before, threads: Threads) {
+    pub(crate) fn product(self, left: Matrix<'_>, right: Matrix<'_>, scale: f32, before: Before, threads: Threads) {
         assert!(left.rows == self.rows && right.columns == self.columns && left.columns == right.rows, "shapes differ");
         let parallelism = match threads {
             Threads::One => Parallelism::None,
