@@ -93,6 +93,19 @@ pub(crate) struct RecipeOptions {
     /// Most tokens of a text; the rest is cut off, and told (default: 256, or what the network has)
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<usize>,
+    /// Of recordings: the letters that are written, one a line as in DeepSpeech's alphabet.txt (default: those of the
+    /// training transcripts)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) alphabet: Option<PathBuf>,
+    /// Of recordings: layers of the pretrained network that begin anew, from the one that writes letters down: 1 to 6
+    #[arg(long, value_name = "N")]
+    pub(crate) drop_source_layers: Option<usize>,
+    /// Of recordings: learn transcripts as they are written, with capitals and punctuation
+    #[arg(long)]
+    pub(crate) as_written: bool,
+    /// Of recordings: whether a speaker may be on both sides of the split (default: apart if there are many)
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) speakers: Option<SpeakersChoice>,
     /// Dropout in the head
     #[arg(long, value_name = "RATE")]
     pub(crate) dropout: Option<f32>,
@@ -270,9 +283,9 @@ pub(crate) struct Pretrain {
 pub(crate) struct Predict {
     /// A bundle that `headstart train` wrote
     pub(crate) bundle: PathBuf,
-    /// Photos, folders of photos, or - for a list of paths on standard input; for a bundle of texts a text,
-    /// a file with one a line, or - for lines on standard input
-    #[arg(required = true, value_name = "PHOTO|TEXT")]
+    /// Photos or recordings, folders of them, or - for a list of paths on standard input; for a bundle of texts
+    /// a text, a file with one a line, or - for lines on standard input
+    #[arg(required = true, value_name = "PHOTO|RECORDING|TEXT")]
     pub(crate) inputs: Vec<PathBuf>,
     /// Show the K most probable classes
     #[arg(long, short = 'k', default_value_t = 1, value_name = "K")]
@@ -286,16 +299,36 @@ pub(crate) struct Predict {
     /// Do not check that the bundle gives its recorded outputs here
     #[arg(long)]
     pub(crate) no_self_test: bool,
-    /// Print one JSON object a photo or text
+    #[command(flatten)]
+    pub(crate) writing: WritingOptions,
+    /// Print one JSON object a photo, recording or text
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How transcripts are chosen.
+#[derive(Debug, Args)]
+pub(crate) struct WritingOptions {
+    /// Of recordings: a model of words in ARPA's format, which weighs transcripts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) language_model: Option<PathBuf>,
+    /// Of recordings: search among this many transcripts instead of taking the likeliest letter of each frame
+    /// (default with a language model: 100)
+    #[arg(long, value_name = "WIDTH")]
+    pub(crate) beam: Option<usize>,
+    /// Weight of the language model (default: 0.93)
+    #[arg(long, value_name = "WEIGHT", requires = "language_model")]
+    pub(crate) alpha: Option<f64>,
+    /// Added for each word (default: 1.18)
+    #[arg(long, value_name = "NATS", requires = "language_model")]
+    pub(crate) beta: Option<f64>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Evaluate {
     /// A bundle that `headstart train` wrote
     pub(crate) bundle: PathBuf,
-    /// Labelled photos or texts; of train, validation and test parts the last is scored
+    /// Labelled photos, recordings or texts; of train, validation and test parts the last is scored
     pub(crate) data: PathBuf,
     /// For a bundle of adapters alone: the published weights that they stand on
     #[arg(long, value_name = "FOLDER")]
@@ -306,6 +339,8 @@ pub(crate) struct Evaluate {
     /// Do not check that the bundle gives its recorded outputs here
     #[arg(long)]
     pub(crate) no_self_test: bool,
+    #[command(flatten)]
+    pub(crate) writing: WritingOptions,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -427,6 +462,12 @@ pub(crate) enum PretrainTask {
 pub(crate) enum Activation {
     Softmax,
     Sigmoid,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SpeakersChoice {
+    Apart,
+    Mixed,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

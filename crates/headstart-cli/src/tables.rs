@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use headstart::Report;
 use headstart::tasks::Metrics;
 use headstart::tasks::image_classification::metrics::{ClassMetrics, ClassificationMetrics};
+use headstart::tasks::speech_recognition::metrics::SpeechMetrics;
 use headstart::tasks::text_classification::metrics::LabelMetrics;
 use headstart::tasks::token_classification::metrics::EntityMetrics;
 
@@ -34,6 +35,7 @@ pub(crate) fn scores(name: &str, metrics: &Metrics, labels: &[String]) -> String
         Metrics::Classes(metrics) => classes(metrics, labels),
         Metrics::Labels(metrics) => several_labels(metrics, labels),
         Metrics::Entities(metrics) => entities(metrics),
+        Metrics::Speech(_) => String::new(),
     };
     summary(name, metrics) + &rows
 }
@@ -44,6 +46,7 @@ pub(crate) fn summary(name: &str, metrics: &Metrics) -> String {
         Metrics::Classes(metrics) => class_summary(name, metrics),
         Metrics::Labels(metrics) => label_summary(name, metrics),
         Metrics::Entities(metrics) => entity_summary(name, metrics),
+        Metrics::Speech(metrics) => speech_summary(name, metrics),
     }
 }
 
@@ -79,6 +82,17 @@ fn several_labels(metrics: &LabelMetrics, labels: &[String]) -> String {
         ]);
     }
     finished(table)
+}
+
+fn speech_summary(name: &str, metrics: &SpeechMetrics) -> String {
+    format!(
+        "{name}: character error rate {:.1} % · word error rate {:.1} % of {} words · {} of {} recordings without an error\n",
+        metrics.character_error_rate * 100.0,
+        metrics.word_error_rate * 100.0,
+        count(metrics.words),
+        metrics.exact,
+        count(metrics.recordings)
+    )
 }
 
 fn entity_summary(name: &str, metrics: &EntityMetrics) -> String {

@@ -134,7 +134,7 @@ fn every_path_is_recognized_by_one_layout_alone_which_reads_it() {
         let path = root.path().join(inner);
         let claims: Vec<&str> = LAYOUTS.iter().filter(|row| (row.recognizes)(&path)).map(|row| row.name).collect();
         assert_eq!(claims, [layout], "{layout} {inner}");
-        assert!(layouts::holds_speech(&path));
+        assert!(layouts::holds_transcripts(&path) != layouts::holds_sounds(&path));
         let set = layouts::open_speech(&path).unwrap();
         assert_eq!((set.layout, set.utterances.len()), (layout, count), "{:?}", set.problems);
         assert!(matches!(layouts::open(&path), Err(DataError::Layout { .. })));
@@ -142,7 +142,7 @@ fn every_path_is_recognized_by_one_layout_alone_which_reads_it() {
         assert!(error.to_string().contains("recordings"), "{error}");
         met.insert(layout);
     }
-    let of_speech = LAYOUTS.iter().filter(|row| matches!(row.open, Opener::Speech(_)));
+    let of_speech = LAYOUTS.iter().filter(|row| matches!(row.open, Opener::Speech(_) | Opener::Sounds(_)));
     assert_eq!(met, of_speech.map(|row| row.name).collect(), "a layout has no sample");
 }
 

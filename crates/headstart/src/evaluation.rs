@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use headstart_data::layouts::{self, Split};
+use headstart_data::speech::SpeechTarget;
 use headstart_data::text::{Outcome, Target, TextExample};
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,9 @@ use crate::bundle::predict::{Unreadable, each};
 use crate::error::{Error, Result};
 use crate::labels;
 use crate::recipe::Output;
-use crate::tasks::Metrics;
+use crate::tasks::speech_recognition::decode::Decoding;
+use crate::tasks::speech_recognition::metrics::SpeechMetrics;
+use crate::tasks::{Metrics, Reads};
 use crate::tasks::image_classification::metrics::ClassificationMetrics;
 use crate::tasks::text_classification::metrics::LabelMetrics;
 use crate::tasks::texts::{columns, renumber};
@@ -45,9 +48,33 @@ pub fn evaluate(
     threads: usize,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Evaluation> {
-    if bundle.reads_text() {
-        return evaluate_texts(bundle, data, threads, progress);
+    evaluate_as(bundle, data, &Decoding::Greedy, threads, progress)
+}
+
+/// [`evaluate`], with transcripts chosen by `decoding`.
+///
+/// # Errors
+/// As there.
+pub fn evaluate_as(
+    bundle: &Bundle,
+    data: &Path,
+    decoding: &Decoding<'_>,
+    threads: usize,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Evaluation> {
+    match bundle.reads() {
+        Reads::Pictures => evaluate_photos(bundle, data, threads, progress),
+        Reads::Text => evaluate_texts(bundle, data, threads, progress),
+        Reads::Speech => evaluate_recordings(bundle, data, decoding, threads, progress),
     }
+}
+
+fn evaluate_photos(
+    bundle: &Bundle,
+    data: &Path,
+    threads: usize,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Evaluation> {
     let listing = layouts::open(data)?;
     let labels = &bundle.manifest().labels;
     let is_original = bundle.manifest().recipe.head.original;
@@ -140,6 +167,74 @@ fn evaluate_texts(
     let skipped =
         skipped.map(|problem| Unreadable { path: problem.file.clone(), reason: problem.to_string() }).collect();
     Ok(Evaluation { metrics, labels: labels.clone(), examples: examples.len(), skipped })
+}
+
+fn evaluate_recordings(
+    bundle: &Bundle,
+    data: &Path,
+    decoding: &Decoding<'_>,
+    threads: usize,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Evaluation> {
+    let set = layouts::open_speech(data)?;
+    let labels = &bundle.manifest().labels;
+    let label_of = match bundle.writing() {
+        Some(_) => Vec::new(),
+        None => labels::positions(&set.classes, labels, KIND)?,
+    };
+    let held_out = held_out(set.utterances.iter().map(|utterance| utterance.split));
+    let asked: Vec<_> =
+        set.utterances.iter().filter(|utterance| held_out.is_none() || utterance.split == held_out).collect();
+    let heard = each(&asked, threads, &|done| progress(done, asked.len()), &|utterance| match bundle.writing() {
+        Some(_) => bundle.transcribe(&utterance.path, decoding, &|_| {}).map(|found| Heard::Text(found.text)),
+        None => bundle.sound_probabilities(&utterance.path).map(Heard::Class),
+    })?;
+    let mut skipped: Vec<Unreadable> = set
+        .problems
+        .iter()
+        .map(|problem| Unreadable { path: problem.file.clone(), reason: problem.to_string() })
+        .collect();
+    let (mut pairs, mut probabilities, mut truth) = (Vec::new(), Vec::new(), Vec::new());
+    for (utterance, heard) in asked.iter().zip(heard) {
+        match (heard, &utterance.target, bundle.writing()) {
+            (Ok(Heard::Text(text)), SpeechTarget::Transcript(reference), Some(writing)) => {
+                pairs.push((writing.style.apply(reference), text));
+            }
+            (Ok(Heard::Class(row)), SpeechTarget::Class(class), _) => {
+                probabilities.extend(row);
+                truth.push(label_of[*class]);
+            }
+            (Ok(_), ..) => {}
+            (Err(error), ..) => {
+                skipped.push(Unreadable { path: utterance.path.clone(), reason: error.to_string() });
+            }
+        }
+    }
+    let examples = pairs.len() + truth.len();
+    if examples == 0 {
+        return Err(Error::Recipe {
+            reason: format!("`{}` has no recording that is labelled as this bundle's were", data.display()),
+            help: "give data of the kind that the bundle was trained on; `headstart inspect BUNDLE` says which"
+                .to_owned(),
+        });
+    }
+    let metrics = match bundle.writing() {
+        Some(_) => {
+            let pairs: Vec<(&str, &str)> = pairs.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+            Metrics::Speech(SpeechMetrics::new(&pairs, None))
+        }
+        None => Metrics::Classes(
+            ClassificationMetrics::from_probabilities(&probabilities, &truth, labels.len())
+                .expect("softmax of finite outputs, one row a label"),
+        ),
+    };
+    Ok(Evaluation { metrics, labels: labels.clone(), examples, skipped })
+}
+
+/// What a bundle makes of a recording.
+enum Heard {
+    Text(String),
+    Class(Vec<f32>),
 }
 
 fn text_metrics(

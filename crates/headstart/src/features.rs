@@ -153,6 +153,14 @@ impl FeatureLayout {
         matches!(self, Self::Sequence { .. } | Self::Tokens)
     }
 
+    /// Rows that each example has: one, or as many as it has tokens or frames.
+    pub(crate) fn rows(&self, read: &Rows) -> Vec<usize> {
+        match self.varies() {
+            true => read.lengths.iter().map(|length| length / self.value_count()).collect(),
+            false => vec![1; read.lengths.len()],
+        }
+    }
+
     /// Tensors from the channels-last values of some examples, as the frozen path and the cache hold them.
     ///
     /// The values are `[B, H, W, C]` for a map, `[B, D]` for a vector, `[tokens, width]` for states.

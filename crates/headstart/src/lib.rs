@@ -36,8 +36,9 @@ pub mod train;
 
 pub use bundle::{Bundle, Prediction};
 pub use error::{Error, Result};
-pub use evaluation::evaluate;
+pub use evaluation::{evaluate, evaluate_as};
 pub use headstart_data as data;
+pub use headstart_kernels as kernels;
 pub use headstart_weights as weights;
 pub use publish::publish as publish_file;
 pub use recipe::{Freeze, HeadRecipe, Phase, Recipe};

@@ -1,10 +1,13 @@
 //! A weight file to a backbone: which architecture, variant and family it is, and its arrays under our names.
 
+mod speech;
 mod text;
 mod transformers;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use speech::carried;
+pub use speech::{PretrainedSpeech, Writer, Writing, load_speech};
 pub use text::{PretrainedText, TextReader, load_text};
 pub use transformers::{PretrainedTransformer, load_transformer};
 pub(crate) use transformers::{transformer_of, weight_file};

@@ -38,6 +38,7 @@ impl<H: Head> Model<H> {
     ) -> Tensor<2> {
         let features = match &self.backbone {
             Some(Backbone::Transformer(network)) => network.resume_from(depth, features, noise.as_deref_mut()),
+            Some(Backbone::DeepSpeech(network)) => network.resume_from(depth, features, noise.as_deref_mut()),
             Some(backbone) => backbone.resume_from(depth, features, statistics),
             None => features,
         };

@@ -1,4 +1,4 @@
-//! The pretrained network of a run, whatever it reads: what the straight line asks of pictures and tokens alike.
+//! The pretrained network of a run, whatever it reads: what the straight line asks of pictures, tokens and recordings alike.
 
 use burn::tensor::Device;
 use serde::Serialize;
@@ -6,9 +6,11 @@ use serde::Serialize;
 use crate::backbones::{Backbone, Conventions};
 use crate::error::{Error, Result};
 use crate::features::{FeatureLayout, Sequences, Tokens};
-use crate::load::{Pretrained, PretrainedText};
+use crate::load::{Pretrained, PretrainedSpeech, PretrainedText};
 use crate::model::{self, FrozenBackbone};
-use crate::nn::{FrozenTransformer, LoraRecipe, Transformer, TransformerShape};
+use crate::nn::{
+    DeepSpeech, DeepSpeechShape, FrozenDeepSpeech, FrozenTransformer, LoraRecipe, Transformer, TransformerShape,
+};
 use crate::parameters::Parameters;
 use crate::recipe::{Arithmetic, Freeze, Pool};
 
@@ -19,6 +21,8 @@ pub enum Network {
     Pictures(Box<Pretrained>),
     /// It reads tokens.
     Text(Box<PretrainedText>),
+    /// It hears recordings.
+    Speech(Box<PretrainedSpeech>),
 }
 
 /// What of a network beside its weights decides its features; a part of the key of the cache.
@@ -29,6 +33,8 @@ pub(crate) enum Reading<'a> {
     Pictures(&'a Conventions),
     /// Texts; which tokens they are is told by the digests of the examples.
     Text(&'a TransformerShape),
+    /// Recordings; what is done with them before the network hears them follows from its shape.
+    Speech(&'a DeepSpeechShape),
 }
 
 impl Network {
@@ -37,6 +43,7 @@ impl Network {
         match self {
             Self::Pictures(pretrained) => &pretrained.parameters,
             Self::Text(text) => &text.transformer.parameters,
+            Self::Speech(speech) => &speech.parameters,
         }
     }
 
@@ -45,6 +52,7 @@ impl Network {
         match self {
             Self::Pictures(pretrained) => pretrained.spec.name,
             Self::Text(text) => text.transformer.spec.name,
+            Self::Speech(speech) => speech.spec.name,
         }
     }
 
@@ -53,6 +61,7 @@ impl Network {
         match self {
             Self::Pictures(pretrained) => pretrained.variant.name.to_owned(),
             Self::Text(text) => format!("{}x{}", text.transformer.shape.layers, text.transformer.shape.width),
+            Self::Speech(speech) => speech.shape.hidden.to_string(),
         }
     }
 
@@ -61,6 +70,7 @@ impl Network {
         match self {
             Self::Pictures(pretrained) => &pretrained.source,
             Self::Text(text) => &text.transformer.source,
+            Self::Speech(speech) => &speech.source,
         }
     }
 
@@ -69,6 +79,7 @@ impl Network {
         match self {
             Self::Pictures(pretrained) => &pretrained.unused,
             Self::Text(text) => &text.transformer.unused,
+            Self::Speech(speech) => &speech.unused,
         }
     }
 
@@ -77,6 +88,7 @@ impl Network {
         match self {
             Self::Pictures(pretrained) => pretrained.digest(),
             Self::Text(text) => text.transformer.parameters.digest(),
+            Self::Speech(speech) => speech.digest(),
         }
     }
 
@@ -85,6 +97,7 @@ impl Network {
         match self {
             Self::Pictures(pretrained) => pretrained.spec.stages.iter().map(|stage| stage.name.to_owned()).collect(),
             Self::Text(text) => text.transformer.shape.stages(),
+            Self::Speech(speech) => speech.shape.stages(),
         }
     }
 
@@ -93,6 +106,7 @@ impl Network {
         match self {
             Self::Pictures(pretrained) => pretrained.spec.stages.len(),
             Self::Text(text) => text.transformer.shape.stage_count(),
+            Self::Speech(speech) => speech.shape.stages().len(),
         }
     }
 
@@ -101,6 +115,7 @@ impl Network {
         match self {
             Self::Pictures(pretrained) => pretrained.spec.stage_of(name),
             Self::Text(text) => text.transformer.shape.stage_of(name),
+            Self::Speech(speech) => speech.shape.stage_of(name),
         }
     }
 
@@ -124,6 +139,9 @@ impl Network {
             Self::Text(text) => {
                 FrozenNetwork::Text(FrozenTransformer::new(text.transformer.shape, parameters.clone())?)
             }
+            Self::Speech(speech) => {
+                FrozenNetwork::Speech(FrozenDeepSpeech::new(speech.shape, parameters.clone())?)
+            }
         })
     }
 
@@ -139,6 +157,7 @@ impl Network {
             Self::Text(text) => {
                 Ok(Backbone::Transformer(Transformer::load(text.transformer.shape, parameters, lora, device)?))
             }
+            Self::Speech(speech) => Ok(Backbone::DeepSpeech(DeepSpeech::load(speech.shape, parameters, device)?)),
         }
     }
 
@@ -147,34 +166,55 @@ impl Network {
         match self {
             Self::Pictures(pretrained) => Reading::Pictures(&pretrained.conventions),
             Self::Text(text) => Reading::Text(&text.transformer.shape),
+            Self::Speech(speech) => Reading::Speech(&speech.shape),
         }
+    }
+
+    /// What it reads, and what it is called.
+    fn kind(&self) -> (&'static str, &str) {
+        match self {
+            Self::Pictures(_) => ("pictures", self.source()),
+            Self::Text(_) => ("texts", self.source()),
+            Self::Speech(_) => ("recordings", self.source()),
+        }
+    }
+
+    fn unexpected(&self, expected: &str, help: &str) -> Error {
+        let (reads, source) = self.kind();
+        let reason = format!("`{source}` reads {reads}, and {expected} were expected");
+        Error::Recipe { reason, help: help.to_owned() }
     }
 
     /// The network as one of pictures.
     ///
     /// # Errors
-    /// [`Error::Recipe`] where it reads texts.
+    /// [`Error::Recipe`] where it reads something else.
     pub fn pictures(&self) -> Result<&Pretrained> {
         match self {
             Self::Pictures(pretrained) => Ok(pretrained),
-            Self::Text(text) => Err(Error::Recipe {
-                reason: format!("`{}` reads texts, and pictures were expected", text.transformer.source),
-                help: "give weights of a network of pictures, or leave --weights out".to_owned(),
-            }),
+            _ => Err(self.unexpected("pictures", "give weights of a network of pictures, or leave --weights out")),
         }
     }
 
     /// The network as one of texts.
     ///
     /// # Errors
-    /// [`Error::Recipe`] where it reads pictures.
+    /// [`Error::Recipe`] where it reads something else.
     pub fn text(&self) -> Result<&PretrainedText> {
         match self {
             Self::Text(text) => Ok(text),
-            Self::Pictures(pretrained) => Err(Error::Recipe {
-                reason: format!("`{}` reads pictures, and texts were expected", pretrained.source),
-                help: "give the folder of a BERT or GPT-2 with --weights FOLDER".to_owned(),
-            }),
+            _ => Err(self.unexpected("texts", "give the folder of a BERT or GPT-2 with --weights FOLDER")),
+        }
+    }
+
+    /// The network as one of recordings.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] where it reads something else.
+    pub fn speech(&self) -> Result<&PretrainedSpeech> {
+        match self {
+            Self::Speech(speech) => Ok(speech),
+            _ => Err(self.unexpected("recordings", "give a DeepSpeech with --weights FILE")),
         }
     }
 }
@@ -186,6 +226,8 @@ pub(crate) enum FrozenNetwork {
     Pictures(FrozenBackbone),
     /// Of tokens.
     Text(FrozenTransformer),
+    /// Of recordings.
+    Speech(FrozenDeepSpeech),
 }
 
 impl FrozenNetwork {
@@ -194,6 +236,7 @@ impl FrozenNetwork {
         match self {
             Self::Pictures(frozen) => frozen.stage_count(),
             Self::Text(frozen) => frozen.shape().stage_count(),
+            Self::Speech(frozen) => frozen.shape().stages().len(),
         }
     }
 
@@ -210,6 +253,10 @@ impl FrozenNetwork {
                 FeatureLayout::Vector { width: frozen.shape().width }
             }
             Self::Text(frozen) => FeatureLayout::Sequence { width: frozen.shape().width },
+            Self::Speech(frozen) if depth == self.stage_count() && pool != Pool::Tokens => {
+                FeatureLayout::Vector { width: frozen.shape().hidden }
+            }
+            Self::Speech(frozen) => FeatureLayout::Sequence { width: frozen.shape().width_after(depth) },
         }
     }
 
@@ -219,6 +266,8 @@ impl FrozenNetwork {
         match self {
             Self::Pictures(_) => 1,
             Self::Text(_) => 16,
+            // A frame of a recording waits for the one before it; frames of several go side by side.
+            Self::Speech(_) => 8,
         }
     }
 
@@ -229,7 +278,9 @@ impl FrozenNetwork {
     pub(crate) fn forward(&self, input: &[f32], depth: usize, pool: Pool, threads: usize) -> Result<Vec<f32>> {
         match self {
             Self::Pictures(frozen) => frozen.forward(input, 1, depth, pool, threads),
-            Self::Text(_) => Ok(self.forward_group(&[input.to_vec()], depth, pool)?.swap_remove(0)),
+            Self::Text(_) | Self::Speech(_) => {
+                Ok(self.forward_group(&[input.to_vec()], depth, pool)?.swap_remove(0))
+            }
         }
     }
 
@@ -238,26 +289,24 @@ impl FrozenNetwork {
     /// # Errors
     /// As [`Self::forward`].
     pub(crate) fn forward_group(&self, inputs: &[Vec<f32>], depth: usize, pool: Pool) -> Result<Vec<Vec<f32>>> {
-        let frozen = match self {
-            Self::Pictures(_) => return inputs.iter().map(|input| self.forward(input, depth, pool, 1)).collect(),
-            Self::Text(_) if depth == 0 => return Ok(inputs.to_vec()),
-            Self::Text(frozen) => frozen,
-        };
-        let lengths: Vec<usize> = inputs.iter().map(|input| input.len() / 2).collect();
-        let tokens = Tokens::of_values(&inputs.concat(), Sequences::of_lengths(&lengths));
-        let states = frozen.run_layers(0..depth - 1, frozen.embed(&tokens)?, &tokens.sequences)?;
-        let (width, all_stages) = (frozen.shape().width, depth == self.stage_count());
-        let condensed = |rows: std::ops::Range<usize>| {
-            let states = &states[rows.start * width..rows.end * width];
-            match pool {
-                _ if !all_stages => states.to_vec(),
-                Pool::Tokens => states.to_vec(),
-                Pool::First => states[..width].to_vec(),
-                Pool::Last => states[states.len() - width..].to_vec(),
-                Pool::Average | Pool::Flatten | Pool::Logits => average(states, width),
+        let all_stages = depth == self.stage_count();
+        match self {
+            Self::Pictures(_) => inputs.iter().map(|input| self.forward(input, depth, pool, 1)).collect(),
+            _ if depth == 0 => Ok(inputs.to_vec()),
+            Self::Text(frozen) => {
+                let lengths: Vec<usize> = inputs.iter().map(|input| input.len() / 2).collect();
+                let tokens = Tokens::of_values(&inputs.concat(), Sequences::of_lengths(&lengths));
+                let states = frozen.run_layers(0..depth - 1, frozen.embed(&tokens)?, &tokens.sequences)?;
+                Ok(condensed(&states, &tokens.sequences, frozen.shape().width, pool, all_stages))
             }
-        };
-        Ok(tokens.sequences.ranges().map(condensed).collect())
+            Self::Speech(frozen) => {
+                let shape = frozen.shape();
+                let lengths: Vec<usize> = inputs.iter().map(|input| input.len() / shape.cepstra).collect();
+                let sequences = Sequences::of_lengths(&lengths);
+                let states = frozen.forward(&inputs.concat(), &sequences, depth)?;
+                Ok(condensed(&states, &sequences, shape.hidden, pool, all_stages))
+            }
+        }
     }
 
     /// The frozen form as one of pictures.
@@ -267,7 +316,7 @@ impl FrozenNetwork {
     pub(crate) fn pictures(&self) -> Result<&FrozenBackbone> {
         match self {
             Self::Pictures(frozen) => Ok(frozen),
-            Self::Text(_) => Err(Error::Recipe {
+            Self::Text(_) | Self::Speech(_) => Err(Error::Recipe {
                 reason: "the depth is chosen by itself for pictures only".to_owned(),
                 help: "leave out --freeze auto; --freeze layer3 or --fine-tune 3 open the last layers".to_owned(),
             }),
@@ -277,9 +326,24 @@ impl FrozenNetwork {
     pub(crate) fn arithmetic(&self) -> Arithmetic {
         match self {
             Self::Pictures(frozen) => frozen.arithmetic(),
-            Self::Text(_) => Arithmetic::F32,
+            Self::Text(_) | Self::Speech(_) => Arithmetic::F32,
         }
     }
+}
+
+/// What of the states `[tokens, width]` of some sequences is kept of each: all of them below the last stage.
+fn condensed(states: &[f32], sequences: &Sequences, width: usize, pool: Pool, all_stages: bool) -> Vec<Vec<f32>> {
+    let of_rows = |rows: std::ops::Range<usize>| {
+        let states = &states[rows.start * width..rows.end * width];
+        match pool {
+            _ if !all_stages => states.to_vec(),
+            Pool::Tokens => states.to_vec(),
+            Pool::First => states[..width].to_vec(),
+            Pool::Last => states[states.len() - width..].to_vec(),
+            Pool::Average | Pool::Flatten | Pool::Logits => average(states, width),
+        }
+    };
+    sequences.ranges().map(of_rows).collect()
 }
 
 /// Mean over the rows of `[tokens, width]`.

@@ -7,7 +7,7 @@ use crate::embedded;
 use crate::error::{Error, Result};
 use crate::hub;
 use crate::labels;
-use crate::load::{self, Pretrained, PretrainedText};
+use crate::load::{self, Pretrained, PretrainedSpeech, PretrainedText};
 use crate::name_map::{Classifier, no_classifier};
 use crate::network::Network;
 use crate::parameters::Parameters;
@@ -44,6 +44,10 @@ impl<T: Task> Opened<T> {
                 let (recipe, original) = with_classifier(recipe, &mut pretrained, file.as_deref())?;
                 (Network::Pictures(Box::new(pretrained)), recipe, original)
             }
+            Reads::Speech => {
+                let speech = open_speech(recipe)?;
+                (Network::Speech(Box::new(speech)), recipe.clone(), None)
+            }
             Reads::Text => (Network::Text(Box::new(open_text(recipe, &options.stop, observer)?)), recipe.clone(), None),
         };
         tell(&network, observer);
@@ -53,7 +57,7 @@ impl<T: Task> Opened<T> {
         let task = open_task::<T>(&recipe, &network, original.as_ref(), options, observer)?;
         let recipe = Recipe { head: task.head_recipe(&recipe.head)?, ..recipe };
         let weights_digest = weights_digest(&network, original.as_ref());
-        let mut untrained = first_head(&task, &recipe, &network, original)?.with_prefix("head.");
+        let mut untrained = first_head(&task, &recipe, &network, original, observer)?.with_prefix("head.");
         if let (Some(lora), Network::Text(text)) = (&recipe.lora, &network) {
             let adapters = Parameters::initialize(&lora.parameters(&text.transformer.shape), recipe.seed);
             untrained.extend(adapters.with_prefix("backbone."));
@@ -102,17 +106,66 @@ fn open_text(recipe: &Recipe, stop: &AtomicBool, observer: &mut dyn Observer) ->
     }
 }
 
+/// The network of recordings that a recipe asks for.
+fn open_speech(recipe: &Recipe) -> Result<PretrainedSpeech> {
+    if recipe.lora.is_some() {
+        return Err(wrong("adapters stand on the attention of a transformer", "leave --lora out"));
+    }
+    if recipe.head.needs_classifier() {
+        return Err(wrong(
+            "the layer that writes letters is kept by itself",
+            "write --head linear: letters that the network knows begin as they are",
+        ));
+    }
+    if recipe.input_size.is_some() || recipe.max_tokens.is_some() {
+        return Err(wrong("sizes of pictures and texts say nothing of recordings", "leave --size and --max-tokens out"));
+    }
+    if recipe.phases.iter().any(|phase| phase.freeze == Freeze::Auto) {
+        return Err(wrong(
+            "the depth is chosen by itself for pictures only",
+            "write --fine-tune 10, or --freeze with a layer: layer_1, layer_2, layer_3, lstm, layer_5",
+        ));
+    }
+    let backbone = recipe.backbone.as_deref();
+    let load = |path: &str| -> Result<PretrainedSpeech> {
+        match crate::bundle::read::pretrained_speech(Path::new(path))? {
+            Some(speech) => Ok(speech),
+            None => load::load_speech(Path::new(path), None),
+        }
+    };
+    let speech = match recipe.weights.as_deref() {
+        None | Some("random") => return PretrainedSpeech::random(backbone, recipe.seed),
+        Some(reference) if reference.starts_with(hub::PREFIX) || reference == embedded::NAME => {
+            return Err(wrong(
+                "no network of recordings is found by that name",
+                "give a DeepSpeech checkpoint, a frozen graph (.pb, .pbmm) or a bundle with --weights FILE",
+            ));
+        }
+        Some(reference) => match reference.strip_prefix("random:") {
+            Some(path) => return Ok(load(path)?.untrained(recipe.seed)),
+            None => load(reference)?,
+        },
+    };
+    speech.without_last(recipe.speech.drop_source_layers, recipe.seed)
+}
+
 /// What was loaded.
 fn tell(network: &Network, observer: &mut dyn Observer) {
     for name in network.unused().iter().take(3) {
         observer
             .event(&Event::Note { message: format!("`{}` also holds `{name}`, which is not used", network.source()) });
     }
+    if let Network::Speech(speech) = network {
+        for message in &speech.notes {
+            observer.event(&Event::Note { message: message.clone() });
+        }
+    }
     let (family, input_size, max_tokens) = match network {
         Network::Pictures(pretrained) => {
             (pretrained.conventions.family.clone(), Some(pretrained.conventions.preprocess.width), None)
         }
         Network::Text(text) => (text.transformer.family.family.to_owned(), None, Some(text.reader.longest)),
+        Network::Speech(speech) => (speech.family.to_owned(), None, None),
     };
     observer.event(&Event::Backbone {
         name: network.name().to_owned(),
@@ -215,6 +268,7 @@ fn first_head<T: Task>(
     recipe: &Recipe,
     network: &Network,
     original: Option<Classifier>,
+    observer: &mut dyn Observer,
 ) -> Result<Parameters> {
     let frozen = network.frozen(network.parameters(), Arithmetic::F32)?;
     if let Some(original) = original {
@@ -222,5 +276,6 @@ fn first_head<T: Task>(
         return Ok(original.parameters);
     }
     let layout = frozen.layout(frozen.stage_count(), recipe.head.pool);
-    Ok(Parameters::initialize(&task.head_parameters(&recipe.head, layout), recipe.seed))
+    let random = Parameters::initialize(&task.head_parameters(&recipe.head, layout), recipe.seed);
+    task.begin_head(network, random, observer)
 }

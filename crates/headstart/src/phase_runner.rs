@@ -1,5 +1,6 @@
 //! One phase of a run: extract what is frozen, fit what is not, go on from the best.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor};
@@ -14,7 +15,7 @@ use crate::recipe::{Freeze, Phase, Recipe};
 use crate::run::{RunOptions, Seconds};
 use crate::run_folder::RunFolder;
 use crate::sources::Sources;
-use crate::tasks::{Part, Score, Task};
+use crate::tasks::{Asked, Part, Score, Task};
 use crate::train::checkpoint::{Position, TrainingState};
 use crate::train::fit::{Objective, PhaseContext};
 use crate::train::hold_out::{HoldOut, Subset};
@@ -135,18 +136,26 @@ impl<T: Task> PhaseRunner<'_, T> {
 
         let clock = Instant::now();
         let scored = if hold_out.is_some() { Part::Train } else { Part::Validation };
-        let loss = |outputs: Tensor<2>, examples: &[usize]| match hold_out {
-            Some(hold_out) => task.loss(recipe, outputs, &hold_out.learned(examples)),
-            None => task.loss(recipe, outputs, examples),
-        };
-        let train_score = |examples: &[usize], outputs: &[f32]| match hold_out {
-            Some(hold_out) => task.score(recipe, Part::Train, &hold_out.learned(examples), outputs),
-            None => task.score(recipe, Part::Train, examples, outputs),
-        };
-        let validation_score = |examples: &[usize], outputs: &[f32]| -> Score {
+        /// Places in the whole part of examples that are counted within what is learned from.
+        fn learned<'e>(hold_out: Option<&HoldOut>, examples: &'e [usize]) -> Cow<'e, [usize]> {
             match hold_out {
-                Some(hold_out) => task.score(recipe, scored, &hold_out.held(examples), outputs),
-                None => task.score(recipe, scored, examples, outputs),
+                Some(hold_out) => Cow::Owned(hold_out.learned(examples)),
+                None => Cow::Borrowed(examples),
+            }
+        }
+        let loss = |outputs: Tensor<2>, asked: Asked<'_>| {
+            task.loss(recipe, outputs, Asked { examples: &learned(hold_out, asked.examples), ..asked })
+        };
+        let train_score = |asked: Asked<'_>, outputs: &[f32]| {
+            task.score(recipe, Part::Train, Asked { examples: &learned(hold_out, asked.examples), ..asked }, outputs)
+        };
+        let validation_score = |asked: Asked<'_>, outputs: &[f32]| -> Score {
+            match hold_out {
+                Some(hold_out) => {
+                    let examples = &hold_out.held(asked.examples);
+                    task.score(recipe, scored, Asked { examples, ..asked }, outputs)
+                }
+                None => task.score(recipe, scored, asked, outputs),
             }
         };
         let parts = hold_out.map(|hold_out| {

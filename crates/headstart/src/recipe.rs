@@ -4,7 +4,10 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use headstart_data::audio::augment::SpeechAugmentation;
 use headstart_data::augmentation::Augmentation;
+use headstart_data::speech::split::Speakers;
+use headstart_data::speech::style::TranscriptStyle;
 use serde::{Deserialize, Serialize};
 
 use crate::depth::Budget;
@@ -71,6 +74,9 @@ pub struct Recipe {
     pub views: u32,
     /// What the views beside the plain one look like.
     pub augmentation: Augmentation,
+    /// What is said of recordings.
+    #[serde(skip_serializing_if = "SpeechRecipe::is_default")]
+    pub speech: SpeechRecipe,
     /// Epochs without a better validation score after which a phase ends.
     pub early_stopping: Option<usize>,
     /// Keep the weights of the best epoch instead of the last.
@@ -113,6 +119,7 @@ impl Default for Recipe {
             gradient_clip: None,
             views: 1,
             augmentation: Augmentation::photos(),
+            speech: SpeechRecipe::default(),
             early_stopping: None,
             keep_best: true,
             feature_precision: Precision::F32,
@@ -120,6 +127,41 @@ impl Default for Recipe {
             budget: None,
             phases: vec![Phase::default()],
         }
+    }
+}
+
+/// How recordings and what is said in them are read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SpeechRecipe {
+    /// `alphabet.txt`: the letters that are written. Those of the training transcripts when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alphabet: Option<PathBuf>,
+    /// How transcripts are written before they are learned.
+    pub style: TranscriptStyle,
+    /// Layers of a pretrained network that begin anew, counted from the one that writes letters, which is the first.
+    pub drop_source_layers: usize,
+    /// Whether the recordings of a speaker may lie on both sides of a split.
+    pub speakers: Speakers,
+    /// What the views beside the plain one sound like.
+    pub augmentation: SpeechAugmentation,
+}
+
+impl Default for SpeechRecipe {
+    fn default() -> Self {
+        Self {
+            alphabet: None,
+            style: TranscriptStyle::plain(),
+            drop_source_layers: 0,
+            speakers: Speakers::default(),
+            augmentation: SpeechAugmentation::speech(),
+        }
+    }
+}
+
+impl SpeechRecipe {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -481,6 +523,7 @@ impl Recipe {
         if let Some(lora) = &self.lora {
             lora.check()?;
         }
+        self.speech.augmentation.check()?;
         if let Some(steps) = self.steps_per_epoch.filter(|steps| !(1..=1_000_000_000).contains(steps)) {
             let reason = format!("{steps} steps per epoch are not between 1 and 1000000000");
             return fail(reason, "set --steps-per-epoch 10, or leave it out for all the data");

@@ -181,7 +181,7 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
         written_by: concat!("headstart ", env!("CARGO_PKG_VERSION")).to_owned(),
         task: recipe.task.clone().unwrap_or_else(|| T::NAME.to_owned()),
         labels: task.labels().to_vec(),
-        backbone: BundledBackbone::of(network, weights_digest),
+        backbone: BundledBackbone::of(network, weights_digest, task.writing()),
         recipe: depth::resolved(recipe, choice.as_ref()),
         choice: choice.as_ref().map(depth::Choice::without_times),
         data_digest,
@@ -197,6 +197,7 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
             }
         }
         Network::Text(text) => tokenizer = Some(text.reader.tokenizer.to_bytes()?),
+        Network::Speech(_) => {}
     }
     let arrays = Arrays { backbone: &backbone, stored: stored.as_ref().unwrap_or(&backbone), head: &head };
     write(&options.out, &manifest, &arrays, tokenizer.as_deref())?;
@@ -273,7 +274,8 @@ fn score<T: Task>(
     let sources = Sources { task, recipe, network, backbone, frozen: &frozen, depth, cache: &options.cache };
     let source = sources.for_scoring(part, backbone == network.parameters(), &options.stop)?;
     let model = Model { backbone: None, head: task.load_head(&recipe.head, head, &Device::default())? };
-    Ok(Some(task.metrics(recipe, part, &evaluate(&model, source.as_ref(), depth, 64)?)))
+    let (outputs, rows) = evaluate(&model, source.as_ref(), depth, 64)?;
+    Ok(Some(task.metrics(recipe, part, &outputs, &rows)))
 }
 
 fn data_digest<T: Task>(task: &T) -> String {

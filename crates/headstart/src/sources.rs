@@ -162,7 +162,7 @@ impl<'a, T: Task> Sources<'a, T> {
         };
         let published = match self.network {
             Network::Pictures(pretrained) => pretrained.classifier.as_ref(),
-            Network::Text(_) => None,
+            Network::Text(_) | Network::Speech(_) => None,
         };
         let classifier = published.filter(|_| all_stages && !taps && recipe.head.pool == Pool::Logits);
         let classifier = classifier.map(|classifier| classifier.parameters.digest());

@@ -74,6 +74,7 @@ fn fit_text(checkpoint: &dyn Checkpoint) -> String {
             text
         }
         _ if let Some(text) = transformer_text(checkpoint.path()) => text,
+        _ if let Some(text) = speech_text(checkpoint.path()) => text,
         Some(fit) => format!("fits no backbone that we have; nearest: {}\n", fit.first_error()),
         None => "fits no backbone that we have\n".to_owned(),
     }
@@ -93,6 +94,19 @@ fn transformer_text(path: &std::path::Path) -> Option<String> {
         shape.heads,
         tables::count(shape.vocabulary),
         shape.positions
+    ))
+}
+
+/// What a DeepSpeech is.
+fn speech_text(path: &std::path::Path) -> Option<String> {
+    let pretrained = load::load_speech(path, None).ok()?;
+    let letters = match &pretrained.writer {
+        Some(writer) => format!("it writes {} letters", writer.writing.alphabet.len()),
+        None => "which letters it writes is not known".to_owned(),
+    };
+    Some(format!(
+        "fits backbone {}, family {}: {} units a layer; {letters}\n",
+        pretrained.spec.name, pretrained.family, pretrained.shape.hidden
     ))
 }
 

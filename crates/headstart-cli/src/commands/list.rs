@@ -2,7 +2,7 @@
 
 use comfy_table::{Table, presets};
 use headstart::backbones::published::Published;
-use headstart::backbones::{BACKBONES, TRANSFORMERS};
+use headstart::backbones::{BACKBONES, SPEECH, TRANSFORMERS};
 use headstart::bundle::export::EXPORTS;
 use headstart::data::layouts::LAYOUTS;
 use headstart::tasks::TASKS;
@@ -30,6 +30,11 @@ pub(crate) fn run(options: &List) -> Result {
                     "layer0, layer1, …",
                     "attention and two dense layers, as many as config.json says",
                 ]);
+            }
+            for spec in SPEECH {
+                for (stage, summary) in spec.stages {
+                    table.add_row([spec.name, stage, summary]);
+                }
             }
         }
         Listed::Backbones => {
@@ -68,6 +73,19 @@ pub(crate) fn run(options: &List) -> Result {
                     "of config.json".to_owned(),
                     String::new(),
                     "texts".to_owned(),
+                    families.join(", "),
+                    String::new(),
+                    spec.licence.to_owned(),
+                    spec.paper.to_owned(),
+                ]);
+            }
+            for spec in SPEECH {
+                let families: Vec<&str> = spec.families.iter().map(|family| family.family).collect();
+                table.add_row([
+                    spec.name.to_owned(),
+                    "units of its layers".to_owned(),
+                    String::new(),
+                    "recordings".to_owned(),
                     families.join(", "),
                     String::new(),
                     spec.licence.to_owned(),

@@ -13,6 +13,7 @@ pub(crate) mod pretrain;
 pub(crate) mod recipe;
 pub(crate) mod shell;
 pub(crate) mod train;
+pub(crate) mod transcribe;
 
 /// Worker threads: as asked, else all cores.
 fn threads(asked: Option<usize>) -> usize {

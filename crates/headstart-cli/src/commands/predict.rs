@@ -4,12 +4,14 @@ use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use headstart::bundle::predict::Unreadable;
+use headstart::data::audio::has_audio_extension;
 use headstart::data::image::has_image_extension;
 use headstart::tasks::image_classification::decode::Candidate;
 use headstart::train::observer::Work;
 use headstart::{Bundle, Error};
 
-use super::threads;
+use super::{threads, transcribe};
 use crate::arguments::Predict;
 use crate::progress::{Display, Style};
 use crate::report::{Failure, Result};
@@ -23,23 +25,48 @@ pub(crate) fn run(options: &Predict) -> Result {
     if bundle.reads_text() {
         return run_texts(&bundle, options);
     }
-    let paths = files(&options.inputs)?;
+    if bundle.writing().is_some() {
+        return transcribe::run(&bundle, options);
+    }
+    let hears = bundle.hears();
+    let paths = match hears {
+        true => files(&options.inputs, "recording", &has_audio_extension)?,
+        false => files(&options.inputs, "photo", &has_image_extension)?,
+    };
     let progress = progress(options, paths.len());
-    let predictions = bundle.predict_all(&paths, options.top, threads(options.threads), &progress)?;
+    let threads = threads(options.threads);
+    let predictions = match hears {
+        true => bundle.classify_sounds(&paths, options.top, threads, &progress)?,
+        false => bundle.predict_all(&paths, options.top, threads, &progress)?,
+    };
     drop(progress);
 
-    let width = paths.iter().map(|path| path.display().to_string().chars().count()).max().unwrap_or(0).min(60);
+    let width = width_of(&paths);
+    tell(&predictions, options.json, |prediction| {
+        let path = prediction.path.display().to_string();
+        format!("{path:width$}  {}", classes(&prediction.top))
+    })
+}
+
+/// Columns of the longest path, within reason.
+pub(super) fn width_of(paths: &[PathBuf]) -> usize {
+    paths.iter().map(|path| path.display().to_string().chars().count()).max().unwrap_or(0).min(60)
+}
+
+/// A line for each prediction, as JSON or as `line` writes it, and those that could not be read, listed and counted.
+pub(super) fn tell<P: serde::Serialize>(
+    predictions: &[std::result::Result<P, Unreadable>],
+    as_json: bool,
+    line: impl Fn(&P) -> String,
+) -> Result {
     let mut failed = 0;
-    for prediction in &predictions {
+    for prediction in predictions {
         match prediction {
-            Ok(prediction) if options.json => terminal::line(&json(prediction)),
-            Ok(prediction) => {
-                let path = prediction.path.display().to_string();
-                terminal::line(&format!("{path:width$}  {}", classes(&prediction.top)));
-            }
+            Ok(prediction) if as_json => terminal::line(&json(prediction)),
+            Ok(prediction) => terminal::line(&line(prediction)),
             Err(unreadable) => {
                 failed += 1;
-                if options.json {
+                if as_json {
                     let line = serde_json::json!({ "path": unreadable.path, "error": unreadable.reason });
                     terminal::line(&line.to_string());
                 }
@@ -55,7 +82,7 @@ pub(crate) fn run(options: &Predict) -> Result {
 }
 
 /// A bar where there is much to predict and a person to see it.
-fn progress(options: &Predict, count: usize) -> impl Fn(usize) + Sync {
+pub(super) fn progress(options: &Predict, count: usize) -> impl Fn(usize) + Sync {
     let is_shown = count >= BAR_FROM && !options.json;
     let display = Mutex::new(Display::new(if options.json { Style::Json } else { Style::Human }));
     move |done| {
@@ -135,14 +162,14 @@ pub(super) fn open(path: &Path, base: Option<&Path>, untested: bool) -> Result<B
     })
 }
 
-fn json(prediction: &headstart::Prediction) -> String {
-    serde_json::to_string(prediction).unwrap_or_else(|error| {
-        serde_json::json!({ "path": prediction.path.to_string_lossy(), "error": error.to_string() }).to_string()
-    })
+/// A path that is not UTF-8 is the one thing that cannot be written.
+fn json<P: serde::Serialize>(prediction: &P) -> String {
+    serde_json::to_string(prediction)
+        .unwrap_or_else(|error| serde_json::json!({ "error": error.to_string() }).to_string())
 }
 
-/// Photos that were named, those in folders that were named, those on standard input for `-`.
-fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
+/// Files that were named, those of the kind in folders that were named, those on standard input for `-`.
+pub(super) fn files(inputs: &[PathBuf], kind: &str, is_one: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for input in inputs {
         if input.as_os_str() == "-" {
@@ -150,11 +177,11 @@ fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
             files.extend(lines.filter(|line| !line.trim().is_empty()).map(PathBuf::from));
         } else if input.is_dir() {
             let before = files.len();
-            add_folder(input, &mut files)?;
+            add_folder(input, is_one, &mut files)?;
             if files.len() == before {
                 return Err(Error::Recipe {
-                    reason: format!("the folder `{}` holds no photo", input.display()),
-                    help: "name photos, or folders with photos in them".to_owned(),
+                    reason: format!("the folder `{}` holds no {kind}", input.display()),
+                    help: format!("name {kind}s, or folders with {kind}s in them"),
                 }
                 .into());
             }
@@ -165,7 +192,7 @@ fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn add_folder(folder: &Path, files: &mut Vec<PathBuf>) -> Result {
+fn add_folder(folder: &Path, is_one: &dyn Fn(&Path) -> bool, files: &mut Vec<PathBuf>) -> Result {
     let failed = |source| Error::Io { action: "list", path: folder.to_owned(), source };
     let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
@@ -174,8 +201,8 @@ fn add_folder(folder: &Path, files: &mut Vec<PathBuf>) -> Result {
     for path in entries {
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if path.is_dir() && !path.is_symlink() && !hidden {
-            add_folder(&path, files)?;
-        } else if has_image_extension(&path) && !hidden {
+            add_folder(&path, is_one, files)?;
+        } else if is_one(&path) && !hidden {
             files.push(path);
         }
     }

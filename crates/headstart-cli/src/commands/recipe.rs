@@ -1,11 +1,15 @@
 //! What was typed → what it means: options laid over a recipe.
 
+use headstart::data::speech::split::Speakers;
+use headstart::data::speech::style::TranscriptStyle;
 use headstart::nn::{LoraRecipe, LoraStore, NormStatistics};
 use headstart::recipe::{Arithmetic, ClassWeights, Optimizer, Output, Phase, Precision, Schedule};
 use headstart::tasks::{self, Reads};
 use headstart::{Freeze, HeadRecipe, Recipe};
 
-use crate::arguments::{Activation, LoraStored, OptimizerName, RecipeOptions, Schedule as ScheduleName};
+use crate::arguments::{
+    Activation, LoraStored, OptimizerName, RecipeOptions, Schedule as ScheduleName, SpeakersChoice,
+};
 use crate::report::Result;
 
 /// Rate of stages that were pretrained: a tenth of the head's keeps what they know.
@@ -16,15 +20,19 @@ const AUTO: (f64, f64, usize) = (3e-4, 0.9, 16);
 const FINE_TUNE_TEXT: (f64, f64) = (5e-5, 0.9);
 /// Rate of adapters, which start from nothing and stand at every layer alike.
 const ADAPTERS: (f64, f64) = (1e-3, 1.0);
+/// Rate of a network of recordings, whatever of it learns.
+const FINE_TUNE_SPEECH: f64 = 1e-3;
+/// Recordings a step: there are few, and each has hundreds of frames.
+const SPEECH_BATCH: usize = 8;
 /// Stages that learn when nobody says where to cut.
 const OPEN_STAGES: usize = 2;
 
 /// The recipe that the options mean.
 pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
-    let is_text = reads_text(options);
+    let reads = reads(options);
     let mut recipe = match &options.recipe {
         Some(path) => Recipe::read(path)?,
-        None => preset(options, is_text),
+        None => preset(options, reads),
     };
     if let Some(data) = &options.data {
         recipe.data.clone_from(data);
@@ -55,6 +63,18 @@ pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
         None => {}
     }
     recipe.batch = options.batch.unwrap_or(recipe.batch);
+    if options.alphabet.is_some() {
+        recipe.speech.alphabet.clone_from(&options.alphabet);
+    }
+    recipe.speech.drop_source_layers = options.drop_source_layers.unwrap_or(recipe.speech.drop_source_layers);
+    if options.as_written {
+        recipe.speech.style = TranscriptStyle::default();
+    }
+    match options.speakers {
+        Some(SpeakersChoice::Apart) => recipe.speech.speakers = Speakers::Apart,
+        Some(SpeakersChoice::Mixed) => recipe.speech.speakers = Speakers::Mixed,
+        None => {}
+    }
     recipe.micro_batch = options.micro_batch.or(recipe.micro_batch);
     if let Some(text) = &options.lora {
         let store = match options.lora_store {
@@ -90,7 +110,7 @@ pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
         None => {}
     }
     recipe.budget = options.budget.as_deref().map(str::parse).transpose()?.or(recipe.budget);
-    set_phases(&mut recipe, options, is_text);
+    set_phases(&mut recipe, options, reads);
     // The published classifier is kept as it is, unless it is asked to learn.
     if recipe.head.original && options.recipe.is_none() && options.epochs.is_none() && options.fine_tune.is_none() {
         recipe.phases.clear();
@@ -99,8 +119,13 @@ pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
 }
 
 /// What `headstart train DIR` does when nothing else is said.
-fn preset(options: &RecipeOptions, is_text: bool) -> Recipe {
+fn preset(options: &RecipeOptions, reads: Reads) -> Recipe {
     let mut recipe = Recipe::default();
+    let is_text = reads == Reads::Text;
+    if reads == Reads::Speech {
+        recipe.head.hidden.clear();
+        recipe.batch = SPEECH_BATCH;
+    }
     // Asking for a number of epochs is asking for exactly that; otherwise train until it stops helping.
     if options.epochs.is_none() && options.fine_tune.is_none() && options.freeze.is_none() {
         // Another view of a text would be another text.
@@ -121,19 +146,22 @@ fn preset(options: &RecipeOptions, is_text: bool) -> Recipe {
     recipe
 }
 
-fn reads_text(options: &RecipeOptions) -> bool {
+fn reads(options: &RecipeOptions) -> Reads {
     let data = options.data.as_deref().unwrap_or(std::path::Path::new(""));
     // A task that is not known, and data that no task knows, are refused when the recipe is run.
-    tasks::find(options.task.as_deref(), data).is_ok_and(|task| task.reads == Reads::Text)
+    tasks::find(options.task.as_deref(), data).map_or(Reads::Pictures, |task| task.reads)
 }
 
 fn is_auto(options: &RecipeOptions) -> bool {
     options.freeze.as_deref() == Some("auto")
 }
 
-fn set_phases(recipe: &mut Recipe, options: &RecipeOptions, is_text: bool) {
-    let from_scratch =
-        recipe.weights.as_deref().is_some_and(|weights| weights == "random" || weights.starts_with("random:"));
+fn set_phases(recipe: &mut Recipe, options: &RecipeOptions, reads: Reads) {
+    let from_scratch = match recipe.weights.as_deref() {
+        Some(weights) => weights == "random" || weights.starts_with("random:"),
+        // No network of recordings travels in the program.
+        None => reads == Reads::Speech,
+    };
     let typed_freeze = options.freeze.as_ref().map(|text| Freeze::from(text.clone()));
     if is_auto(options) {
         let head = Phase {
@@ -154,13 +182,21 @@ fn set_phases(recipe: &mut Recipe, options: &RecipeOptions, is_text: bool) {
     } else if let Some(epochs) = options.fine_tune {
         let head = Phase { epochs: options.epochs.unwrap_or(recipe.phases[0].epochs), ..recipe.phases[0].clone() };
         let norm = NormStatistics::Fixed;
-        let open = match is_text {
-            true => {
+        let open = match reads {
+            Reads::Speech => Phase {
+                freeze: typed_freeze.unwrap_or(Freeze::Nothing),
+                epochs,
+                learning_rate: FINE_TUNE_SPEECH,
+                schedule: Schedule::Cosine,
+                stage_decay: 1.0,
+                norm,
+            },
+            Reads::Text => {
                 let (learning_rate, stage_decay) = if options.lora.is_some() { ADAPTERS } else { FINE_TUNE_TEXT };
                 let freeze = typed_freeze.unwrap_or(Freeze::Nothing);
                 Phase { freeze, epochs, learning_rate, schedule: Schedule::Linear, stage_decay, norm }
             }
-            false => Phase {
+            _ => Phase {
                 freeze: typed_freeze.unwrap_or(Freeze::AllBut(OPEN_STAGES)),
                 epochs,
                 learning_rate: FINE_TUNE_RATE,
@@ -181,11 +217,14 @@ fn set_phases(recipe: &mut Recipe, options: &RecipeOptions, is_text: bool) {
         let phase = &mut recipe.phases[0];
         phase.epochs = options.epochs.unwrap_or(phase.epochs);
         if let Some(freeze) = typed_freeze {
-            if freeze != Freeze::Backbone && !from_scratch && options.recipe.is_none() {
+            if reads == Reads::Speech {
+                phase.learning_rate = FINE_TUNE_SPEECH;
+            } else if freeze != Freeze::Backbone && !from_scratch && options.recipe.is_none() {
                 phase.learning_rate = FINE_TUNE_RATE;
             }
             phase.freeze = freeze;
-        } else if from_scratch && options.recipe.is_none() {
+        } else if (from_scratch || reads == Reads::Speech) && options.recipe.is_none() {
+            // What an acoustic model heard in one language is a start for another, and no more.
             phase.freeze = Freeze::Nothing;
         }
     }

@@ -52,8 +52,10 @@ pub enum Opener {
     Text(fn(&Path, &TextOptions) -> Result<TextSet, DataError>),
     /// Reads texts whole, of which stretches are named.
     Entities(fn(&Path, &TextOptions) -> Result<TextSet, DataError>),
-    /// Lists recordings, unread, with their transcripts or classes.
+    /// Lists recordings, unread, with their transcripts.
     Speech(fn(&Path) -> Result<SpeechSet, DataError>),
+    /// Lists recordings, unread, with their classes.
+    Sounds(fn(&Path) -> Result<SpeechSet, DataError>),
     /// Reads the boxes of pictures, which are measured and not decoded.
     Boxes(fn(&Path) -> Result<DetectionSet, DataError>),
 }
@@ -64,7 +66,7 @@ impl Opener {
         match self {
             Self::Images(_) => "pictures",
             Self::Text(_) | Self::Entities(_) => "texts",
-            Self::Speech(_) => "recordings",
+            Self::Speech(_) | Self::Sounds(_) => "recordings",
             Self::Boxes(_) => "pictures with boxes",
         }
     }
@@ -111,9 +113,14 @@ pub fn holds_entities(path: &Path) -> bool {
     find(path).is_some_and(|layout| matches!(layout.open, Opener::Entities(_)))
 }
 
-/// Whether a path looks like a data set of recordings.
-pub fn holds_speech(path: &Path) -> bool {
+/// Whether a path looks like a data set of recordings with transcripts.
+pub fn holds_transcripts(path: &Path) -> bool {
     find(path).is_some_and(|layout| matches!(layout.open, Opener::Speech(_)))
+}
+
+/// Whether a path looks like a data set of recordings with a class each.
+pub fn holds_sounds(path: &Path) -> bool {
+    find(path).is_some_and(|layout| matches!(layout.open, Opener::Sounds(_)))
 }
 
 /// Whether a path looks like a data set of pictures with boxes.
@@ -177,8 +184,8 @@ pub fn open_text(path: &Path, options: &TextOptions) -> Result<TextSet, DataErro
 pub fn open_speech(path: &Path) -> Result<SpeechSet, DataError> {
     std::fs::metadata(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
     match find(path) {
-        Some(Layout { open: Opener::Speech(open), .. }) => open(path),
-        found => Err(unexpected(path, found, "recordings", |open| matches!(open, Opener::Speech(_)))),
+        Some(Layout { open: Opener::Speech(open) | Opener::Sounds(open), .. }) => open(path),
+        found => Err(unexpected(path, found, "recordings", |open| matches!(open, Opener::Speech(_) | Opener::Sounds(_)))),
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) const LAYOUT: Layout = Layout {
     name: RECORDINGS.layout,
     describes: "DATA/<class>/**/*.wav, or DATA/train/<class>/…, DATA/val/<class>/…, DATA/test/<class>/…",
     recognizes: |path| evidence(path) == Some(Evidence::RecordingFolders),
-    open: Opener::Speech(open),
+    open: Opener::Sounds(open),
 };
 
 const RECORDINGS: Contents = Contents {

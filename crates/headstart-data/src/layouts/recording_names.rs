@@ -15,7 +15,7 @@ pub(super) const LAYOUT: Layout = Layout {
     name: "recording_names",
     describes: "recordings whose names begin with their class: DATA/**/<class>_<speaker>_<number>.wav in one folder",
     recognizes: |path| evidence(path) == Some(Evidence::RecordingNames),
-    open: Opener::Speech(open),
+    open: Opener::Sounds(open),
 };
 
 fn open(root: &Path) -> Result<SpeechSet, DataError> {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use serde::{Deserialize, Serialize};
+
 use super::SpeechTarget;
 use super::scan::{ScannedRecording, SpeechScan};
 use super::style::TranscriptStyle;
@@ -9,7 +11,8 @@ use crate::layouts::Split;
 use crate::split::{Assignment, Drawn, SplitRule, assign};
 
 /// Whether the recordings of one speaker may lie on both sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Speakers {
     /// Apart where there are enough speakers to draw from, and none has most of the recordings.
     #[default]

@@ -2,6 +2,7 @@
 
 pub mod bert;
 mod config;
+pub mod deepspeech;
 pub mod gpt2;
 pub mod inception_v3;
 pub mod mobilenet_v1;
@@ -14,13 +15,14 @@ use burn::module::Module;
 use burn::tensor::Device;
 use headstart_data::preprocess::Preprocess;
 use headstart_kernels::Layer;
+use headstart_weights::ArrayInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::{FeatureLayout, Features};
 use crate::name_map::{Entry, NameMap};
 use crate::nn::graph::Stages;
-use crate::nn::{Graph, NormStatistics, Padding, TransformerShape};
+use crate::nn::{DeepSpeechShape, Graph, NormStatistics, Padding, TransformerShape};
 use crate::parameters::{ParameterSpec, Parameters};
 
 /// Layers of the frozen form of one stage.
@@ -109,6 +111,8 @@ macro_rules! registry {
             )*
             /// A transformer of any shape.
             Transformer(crate::nn::Transformer),
+            /// A DeepSpeech of any width.
+            DeepSpeech(crate::nn::DeepSpeech),
         }
 
         impl Backbone {
@@ -118,6 +122,7 @@ macro_rules! registry {
                 match self {
                     $(Self::$network(network) => network.resume_from(stage, features, statistics),)*
                     Self::Transformer(network) => network.resume_from(stage, features, None),
+                    Self::DeepSpeech(network) => network.resume_from(stage, features, None),
                 }
             }
         }
@@ -187,6 +192,55 @@ impl std::fmt::Debug for TransformerNames {
         f.debug_struct("TransformerNames").field("family", &self.family).finish_non_exhaustive()
     }
 }
+
+/// All that is known of an architecture whose input is recordings; its size is read from its arrays.
+pub struct SpeechBackbone {
+    /// Registry name.
+    pub name: &'static str,
+    /// Where it was published.
+    pub paper: &'static str,
+    /// Licence of the published weights.
+    pub licence: &'static str,
+    /// Its layers from the input on, with what each does.
+    pub stages: &'static [(&'static str, &'static str)],
+    /// The shape that the array of the first layer states; what is wrong with it comes in words.
+    pub read_shape: fn(&ArrayInfo) -> Result<DeepSpeechShape, String>,
+    /// Families of checkpoints that can be loaded.
+    pub families: &'static [SpeechNames],
+    /// Parts of names of arrays that a backbone does not need.
+    pub ignore: &'static [&'static str],
+}
+
+impl std::fmt::Debug for SpeechBackbone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SpeechBackbone").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A family of checkpoints of recordings.
+pub struct SpeechNames {
+    /// Short name.
+    pub family: &'static str,
+    /// Who publishes it.
+    pub origin: &'static str,
+    /// The array that tells the family, whose shape tells the size.
+    pub first: &'static str,
+    /// Theirs → ours, one to one.
+    pub entries: fn() -> Vec<Entry>,
+    /// Weight and bias of the layer that writes letters.
+    pub output: [&'static str; 2],
+    /// What its cell adds to the forget gate beside the bias.
+    pub forget_bias: f32,
+}
+
+impl std::fmt::Debug for SpeechNames {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SpeechNames").field("family", &self.family).finish_non_exhaustive()
+    }
+}
+
+/// Every architecture of recordings that we have.
+pub const SPEECH: &[&SpeechBackbone] = &[&deepspeech::SPEC];
 
 /// Every architecture of tokens that we have.
 pub const TRANSFORMERS: &[&TransformerBackbone] = &[&bert::SPEC, &gpt2::SPEC];

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::backbones::Conventions;
 use crate::depth::Choice;
+use crate::load::Writing;
 use crate::network::Network;
-use crate::nn::TransformerShape;
+use crate::nn::{DeepSpeechShape, TransformerShape};
 use crate::recipe::{Pool, Recipe};
 use crate::tasks::Metrics;
 use crate::train::observer::Epoch;
@@ -63,6 +64,9 @@ pub struct BundledBackbone {
     /// What a network of texts is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<BundledText>,
+    /// What a network of recordings is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speech: Option<BundledSpeech>,
     /// Where the pretrained weights came from.
     pub source: String,
     /// BLAKE3 of the pretrained arrays.
@@ -83,9 +87,20 @@ pub struct BundledText {
     pub max_tokens: usize,
 }
 
+/// What a DeepSpeech is beside its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BundledSpeech {
+    /// Its shape.
+    pub shape: DeepSpeechShape,
+    /// Which letters its head writes, if it writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writing: Option<Writing>,
+}
+
 impl BundledBackbone {
     /// What a bundle says of a network.
-    pub(crate) fn of(network: &Network, pretrained_digest: String) -> Self {
+    pub(crate) fn of(network: &Network, pretrained_digest: String, writing: Option<Writing>) -> Self {
+        let mut speech = None;
         let (conventions, text, licence, classifier) = match network {
             Network::Pictures(pretrained) => {
                 let classifier = pretrained.classifier.as_ref().map(|classifier| classifier.pool);
@@ -95,12 +110,17 @@ impl BundledBackbone {
                 let bundled = BundledText { shape: text.transformer.shape, max_tokens: text.reader.longest };
                 (None, Some(bundled), text.licence.clone(), None)
             }
+            Network::Speech(pretrained) => {
+                speech = Some(BundledSpeech { shape: pretrained.shape, writing });
+                (None, None, pretrained.licence.clone(), None)
+            }
         };
         Self {
             name: network.name().to_owned(),
             variant: network.variant(),
             conventions,
             text,
+            speech,
             source: network.source().to_owned(),
             pretrained_digest,
             licence,

@@ -9,6 +9,7 @@ pub mod manifest;
 pub mod predict;
 pub mod read;
 pub(crate) mod self_test;
+pub mod transcribe;
 pub(crate) mod write;
 
 pub use manifest::Manifest;

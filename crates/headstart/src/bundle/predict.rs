@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::{CLASSIFIER, Manifest, TOKENIZER};
 use super::read::Bundle;
+use super::transcribe::Hearing;
 use crate::backbones;
 use crate::error::{Error, Result};
 use crate::features::Rows;
@@ -20,10 +21,11 @@ use crate::load::{Pretrained, TextReader};
 use crate::model::{FrozenBackbone, Head};
 use crate::name_map::Classifier;
 use crate::network::FrozenNetwork;
-use crate::nn::FrozenTransformer;
+use crate::nn::{FrozenDeepSpeech, FrozenTransformer};
 use crate::nn::named::values;
 use crate::parameters::Parameters;
 use crate::recipe::{Output, Pool};
+use crate::tasks::Reads;
 use crate::tasks::image_classification::ClassificationHead;
 use crate::tasks::image_classification::decode::{self, Candidate};
 use crate::tasks::text_classification::metrics::THRESHOLD;
@@ -104,6 +106,7 @@ pub(crate) struct Predictor {
 enum Sample {
     Picture(Preprocess),
     Text(Box<TextReader>),
+    Recording(Box<Hearing>),
 }
 
 impl Predictor {
@@ -132,6 +135,11 @@ impl Predictor {
                 };
                 let frozen = FrozenBackbone::new(&pretrained, backbone)?;
                 (FrozenNetwork::Pictures(frozen), Sample::Picture(conventions.preprocess.clone()))
+            }
+            (None, None, _) if let Some(speech) = &manifest.backbone.speech => {
+                let hearing = Hearing { features: speech.shape.features(), writing: speech.writing.clone() };
+                let frozen = FrozenDeepSpeech::new(speech.shape, backbone.clone())?;
+                (FrozenNetwork::Speech(frozen), Sample::Recording(Box::new(hearing)))
             }
             (None, Some(text), Some(tokenizer)) => {
                 let reader = TextReader::new(Tokenizer::from_bytes(tokenizer)?, &text.shape, Some(text.max_tokens))?;
@@ -165,7 +173,7 @@ impl Predictor {
     /// Outputs of the head for pictures, `[pictures, N]`.
     pub(crate) fn outputs(&self, pictures: &[RgbImage], threads: usize) -> Result<Vec<f32>> {
         let Sample::Picture(preprocess) = &self.sample else {
-            return Err(wrong_sample("texts", "pictures"));
+            return Err(self.wrong_sample("pictures"));
         };
         let mut rows = Rows::default();
         for picture in pictures {
@@ -183,7 +191,8 @@ impl Predictor {
         Ok(self.head_outputs(rows))
     }
 
-    /// Outputs of the head for one text, number and kind of each token: one row, or one row a token.
+    /// Outputs of the head for one text, number and kind of each token, or for the frames of one recording: one row, or one
+    /// row a token or frame.
     pub(crate) fn outputs_of_tokens(&self, tokens: &[f32]) -> Result<Vec<f32>> {
         let mut rows = Rows::default();
         rows.push(self.features(tokens, 1)?);
@@ -194,7 +203,32 @@ impl Predictor {
     pub(crate) fn reader(&self) -> Result<&TextReader> {
         match &self.sample {
             Sample::Text(reader) => Ok(reader),
-            Sample::Picture(_) => Err(wrong_sample("pictures", "texts")),
+            _ => Err(self.wrong_sample("texts")),
+        }
+    }
+
+    /// Whether it hears recordings.
+    pub(crate) fn hears(&self) -> bool {
+        matches!(self.sample, Sample::Recording(_))
+    }
+
+    /// Network and features of recordings.
+    pub(super) fn hearing(&self) -> Result<(&FrozenDeepSpeech, &Hearing)> {
+        match (&self.network, &self.sample) {
+            (FrozenNetwork::Speech(network), Sample::Recording(hearing)) => Ok((network, hearing)),
+            _ => Err(self.wrong_sample("recordings")),
+        }
+    }
+
+    fn wrong_sample(&self, given: &str) -> Error {
+        let reads = match &self.sample {
+            Sample::Picture(_) => "reads pictures",
+            Sample::Text(_) => "reads texts",
+            Sample::Recording(_) => "hears recordings",
+        };
+        Error::Recipe {
+            reason: format!("this bundle {reads}, and {given} were given"),
+            help: "`headstart inspect BUNDLE` says what a bundle is for".to_owned(),
         }
     }
 
@@ -209,14 +243,14 @@ impl Predictor {
 
     /// Whether the outputs are of tokens, and not of whole texts.
     pub(crate) fn tags_words(&self) -> bool {
-        self.pool == Pool::Tokens
+        self.pool == Pool::Tokens && self.reads_text()
     }
 
     fn features(&self, input: &[f32], threads: usize) -> Result<Vec<f32>> {
         self.network.forward(input, self.network.stage_count(), self.pool, threads)
     }
 
-    fn head_outputs(&self, rows: Rows) -> Vec<f32> {
+    pub(super) fn head_outputs(&self, rows: Rows) -> Vec<f32> {
         let layout = self.network.layout(self.network.stage_count(), self.pool);
         values(self.head.forward(layout.tensor(rows, &Device::default()), None))
     }
@@ -250,13 +284,6 @@ pub(crate) fn each<I: Sync, R: Send>(
         result
     };
     Ok(crate::run::thread_pool(threads)?.install(|| items.par_iter().map(counted).collect()))
-}
-
-fn wrong_sample(reads: &str, given: &str) -> Error {
-    Error::Recipe {
-        reason: format!("this bundle reads {reads}, and {given} were given"),
-        help: "`headstart inspect BUNDLE` says what a bundle is for".to_owned(),
-    }
 }
 
 impl Bundle {
@@ -305,6 +332,15 @@ impl Bundle {
     /// Class probabilities `[files, classes]` of labelled files: what [`crate::evaluate`] scores.
     pub(crate) fn probabilities_of(&self, path: &Path) -> Result<Vec<f32>, Error> {
         self.predictor.probabilities(&image::decode(path)?, 1)
+    }
+
+    /// What the bundle is given.
+    pub fn reads(&self) -> Reads {
+        match self.predictor.sample {
+            Sample::Picture(_) => Reads::Pictures,
+            Sample::Text(_) => Reads::Text,
+            Sample::Recording(_) => Reads::Speech,
+        }
     }
 
     /// Whether the bundle reads texts, and not pictures.

@@ -9,10 +9,12 @@ use headstart_weights::{self as weights, Checkpoint};
 use super::arrays::read_all;
 use super::manifest::{CLASSIFIER, FORMAT, KEY, Manifest, TOKENIZER};
 use super::predict::Predictor;
-use super::self_test::{OUTPUTS, PICTURES, TEXTS, worst};
-use crate::backbones::{self, TRANSFORMERS};
+use super::self_test::{OUTPUTS, PICTURES, SOUND, TEXTS, worst};
+use crate::backbones::{self, SPEECH, TRANSFORMERS};
 use crate::error::{Error, Result};
-use crate::load::{Pretrained, PretrainedText, PretrainedTransformer, TextReader, load_text};
+use crate::load::{
+    Pretrained, PretrainedSpeech, PretrainedText, PretrainedTransformer, TextReader, Writer, load_text,
+};
 use crate::name_map::{Classifier, no_classifier};
 use crate::nn::LoraStore;
 use crate::parameters::Parameters;
@@ -105,6 +107,9 @@ impl Bundle {
             let texts = String::from_utf8_lossy(&texts.bytes).into_owned();
             return self.compare(&self.predictor.self_test_outputs(texts.lines())?, &expected);
         }
+        if self.predictor.hears() {
+            return self.compare(&self.predictor.sound_outputs(&checkpoint.read(SOUND)?.bytes)?, &expected);
+        }
         let pictures = checkpoint.read(PICTURES)?;
         let [_, height, width, 3] = pictures.info.shape[..] else {
             return Err(bundle_error(&self.path, "its self-test pictures have another shape than [N, H, W, 3]"));
@@ -138,7 +143,7 @@ pub(crate) fn pretrained(path: &Path) -> Result<Option<Pretrained>> {
     let Ok(checkpoint) = weights::open(path) else { return Ok(None) };
     let Some(manifest) = read_manifest(checkpoint.as_ref())? else { return Ok(None) };
     let Some(conventions) = manifest.backbone.conventions else {
-        return Err(bundle_error(path, "it reads texts, and a network of pictures was asked for"));
+        return Err(bundle_error(path, "it reads no pictures, and a network of pictures was asked for"));
     };
     let mut arrays: Parameters = read_all(checkpoint.as_ref())?.strip_prefix("backbone.");
     arrays.retain(|name| !name.starts_with(CLASSIFIER));
@@ -166,7 +171,7 @@ pub(crate) fn pretrained_text(path: &Path, longest: Option<usize>) -> Result<Opt
     let Ok(checkpoint) = weights::open(path) else { return Ok(None) };
     let Some(manifest) = read_manifest(checkpoint.as_ref())? else { return Ok(None) };
     let Some(text) = manifest.backbone.text.clone() else {
-        return Err(bundle_error(path, "it reads pictures, and a network of texts was asked for"));
+        return Err(bundle_error(path, "it reads no texts, and a network of texts was asked for"));
     };
     let name = &manifest.backbone.name;
     let spec = TRANSFORMERS.iter().find(|spec| spec.name == name);
@@ -188,6 +193,35 @@ pub(crate) fn pretrained_text(path: &Path, longest: Option<usize>) -> Result<Opt
             unused: Vec::new(),
         },
         licence: manifest.backbone.licence.clone(),
+    }))
+}
+
+/// The pretrained part of a bundle that hears, and the letters that it writes; `None` when the file is no bundle.
+///
+/// # Errors
+/// Of the reader, for a file that is a bundle.
+pub(crate) fn pretrained_speech(path: &Path) -> Result<Option<PretrainedSpeech>> {
+    let Ok(checkpoint) = weights::open(path) else { return Ok(None) };
+    let Some(manifest) = read_manifest(checkpoint.as_ref())? else { return Ok(None) };
+    let Some(speech) = manifest.backbone.speech.clone() else {
+        return Err(bundle_error(path, "it hears nothing, and a network of recordings was asked for"));
+    };
+    let name = &manifest.backbone.name;
+    let spec = SPEECH.iter().find(|spec| spec.name == name);
+    let spec = spec.ok_or_else(|| bundle_error(path, &format!("its backbone `{name}` is not one that we have")))?;
+    let arrays = read_all(checkpoint.as_ref())?;
+    let writes = manifest.recipe.head.hidden.is_empty();
+    let writer = speech.writing.filter(|_| writes);
+    Ok(Some(PretrainedSpeech {
+        spec,
+        family: "bundle",
+        shape: speech.shape,
+        parameters: arrays.strip_prefix("backbone."),
+        writer: writer.map(|writing| Writer { writing, parameters: arrays.strip_prefix("head.") }),
+        source: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        licence: manifest.backbone.licence,
+        unused: Vec::new(),
+        notes: Vec::new(),
     }))
 }
 

@@ -16,6 +16,26 @@ pub(crate) const OUTPUTS: &str = "self_test.outputs";
 /// Name of the texts of a bundle that reads texts, a line each, UTF-8.
 pub(crate) const TEXTS: &str = "self_test.texts";
 
+/// Name of the recording of a bundle that hears, `[samples]` i16 little-endian at 16 kHz.
+pub(crate) const SOUND: &str = "self_test.sound";
+
+/// Bytes of a second and a half of glides and grain, louder and quieter, from whole numbers alone.
+pub(crate) fn sound() -> Vec<u8> {
+    let mut stream = Stream::new(0, "self-test sound", &[]);
+    let (mut phases, mut bytes) = ([0i64; 3], Vec::new());
+    for sample in 0..24_000i64 {
+        let loud = 1 + (sample / 3_000) % 4;
+        let mut value = stream.below(401) as i64 - 200;
+        for (place, phase) in phases.iter_mut().enumerate() {
+            *phase = (*phase + 400 + 700 * place as i64 + sample / 40) % 65_536;
+            // A triangle from −8192 to 8192.
+            value += ((*phase - 32_768).abs() - 16_384) / 2 * loud / 4;
+        }
+        bytes.extend((value.clamp(-32_768, 32_767) as i16).to_le_bytes());
+    }
+    bytes
+}
+
 /// Long and short, of several scripts and with tokens that few vocabularies have.
 pub(crate) const SENTENCES: &str = "The quick brown fox jumps over the lazy dog.\n\
     It was neither good nor bad, but I would see it again!\n\

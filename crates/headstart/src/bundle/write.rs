@@ -5,7 +5,7 @@ use std::path::Path;
 use super::arrays::{Asset, encode};
 use super::manifest::{KEY, Manifest, TOKENIZER};
 use super::predict::Predictor;
-use super::self_test::{self, OUTPUTS, PICTURES, SENTENCES, TEXTS};
+use super::self_test::{self, OUTPUTS, PICTURES, SENTENCES, SOUND, TEXTS};
 use crate::error::Result;
 use crate::parameters::{Parameter, Parameters};
 use crate::publish::publish;
@@ -25,6 +25,12 @@ pub(crate) fn write(path: &Path, manifest: &Manifest, model: &Arrays<'_>, tokeni
     let bytes =
         |name: &str, bytes: &[u8]| Asset { name: name.to_owned(), shape: vec![bytes.len()], bytes: bytes.to_vec() };
     let (outputs, assets) = match tokenizer {
+        None if predictor.hears() => {
+            let sound = self_test::sound();
+            let outputs = predictor.sound_outputs(&sound)?;
+            let shape = vec![sound.len() / 2, 2];
+            (outputs, vec![Asset { name: SOUND.to_owned(), shape, bytes: sound }])
+        }
         None => {
             let pictures = self_test::pictures();
             let outputs = predictor.outputs(&pictures, 1)?;

@@ -11,7 +11,7 @@ use crate::phase_runner::PhaseRunner;
 use crate::random::Stream;
 use crate::recipe::Phase;
 use crate::sources::Sources;
-use crate::tasks::{Part, Task};
+use crate::tasks::{Asked, Part, Task};
 use crate::train::Source;
 use crate::train::checkpoint::TrainingState;
 use crate::train::fit::{Objective, PhaseContext};
@@ -73,7 +73,9 @@ fn head_accuracy<T: Task>(line: &PhaseRunner<'_, T>, stage: &Tap<'_>, hold_out: 
     let device = burn::tensor::Device::default().autodiff();
     let model = Model { backbone: None, head: task.load_head(&recipe.head, &untrained, &device)? };
     let phase = Phase { epochs: HEAD_EPOCHS, ..recipe.phases[0].clone() };
-    let score = |examples: &[usize], outputs: &[f32]| task.score(recipe, Part::Train, examples, outputs);
+    let score = |examples: &[usize], rows: &[usize], outputs: &[f32]| {
+        task.score(recipe, Part::Train, Asked { examples, rows }, outputs)
+    };
     let context = PhaseContext {
         recipe,
         index: 0,
@@ -84,9 +86,12 @@ fn head_accuracy<T: Task>(line: &PhaseRunner<'_, T>, stage: &Tap<'_>, hold_out: 
         train: &Subset::new(stage, &hold_out.learned),
         validation: Some(&Subset::new(stage, &hold_out.held)),
         objective: Objective {
-            loss: &|outputs, examples| task.loss(recipe, outputs, &hold_out.learned(examples)),
-            train_score: &|examples, outputs| score(&hold_out.learned(examples), outputs),
-            validation_score: &|examples, outputs| score(&hold_out.held(examples), outputs),
+            loss: &|outputs, asked| {
+                let examples = &hold_out.learned(asked.examples);
+                task.loss(recipe, outputs, Asked { examples, ..asked })
+            },
+            train_score: &|asked, outputs| score(&hold_out.learned(asked.examples), asked.rows, outputs),
+            validation_score: &|asked, outputs| score(&hold_out.held(asked.examples), asked.rows, outputs),
         },
         stop: &options.stop,
         // A probe takes less time than reading its state again would.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::image_classification::metrics::ClassificationMetrics;
+use super::speech_recognition::metrics::SpeechMetrics;
 use super::text_classification::metrics::LabelMetrics;
 use super::token_classification::metrics::EntityMetrics;
 
@@ -16,6 +17,8 @@ pub enum Metrics {
     Labels(LabelMetrics),
     /// Of named stretches of texts.
     Entities(EntityMetrics),
+    /// Of transcripts.
+    Speech(SpeechMetrics),
 }
 
 impl Metrics {
@@ -23,7 +26,7 @@ impl Metrics {
     pub fn classes(&self) -> Option<&ClassificationMetrics> {
         match self {
             Self::Classes(metrics) => Some(metrics),
-            Self::Labels(_) | Self::Entities(_) => None,
+            _ => None,
         }
     }
 
@@ -31,7 +34,7 @@ impl Metrics {
     pub fn labels(&self) -> Option<&LabelMetrics> {
         match self {
             Self::Labels(metrics) => Some(metrics),
-            Self::Classes(_) | Self::Entities(_) => None,
+            _ => None,
         }
     }
 
@@ -39,16 +42,26 @@ impl Metrics {
     pub fn entities(&self) -> Option<&EntityMetrics> {
         match self {
             Self::Entities(metrics) => Some(metrics),
-            Self::Classes(_) | Self::Labels(_) => None,
+            _ => None,
         }
     }
 
-    /// The one number that a model is compared by, in [0, 1]: accuracy, or F1 over all labels or entities.
+    /// Those of transcripts.
+    pub fn speech(&self) -> Option<&SpeechMetrics> {
+        match self {
+            Self::Speech(metrics) => Some(metrics),
+            _ => None,
+        }
+    }
+
+    /// The one number that a model is compared by, in [0, 1]: accuracy, F1 over all labels or entities, or the
+    /// part of the characters that needs no correction.
     pub fn headline(&self) -> f64 {
         match self {
             Self::Classes(metrics) => metrics.accuracy,
             Self::Labels(metrics) => metrics.micro_average.f1,
             Self::Entities(metrics) => metrics.entities.micro.f1,
+            Self::Speech(metrics) => (1.0 - metrics.character_error_rate).max(0.0),
         }
     }
 }

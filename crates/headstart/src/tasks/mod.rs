@@ -1,11 +1,15 @@
 //! What is learned. One folder a task, each with the same names: mod · data · head · loss · metrics · decode.
 
+pub mod audio_classification;
 pub(crate) mod classes;
 pub mod image_classification;
 mod metrics;
+pub(crate) mod recordings;
+pub mod speech_recognition;
 pub mod text_classification;
 pub(crate) mod texts;
 pub mod token_classification;
+mod watched;
 
 use std::path::Path;
 
@@ -17,6 +21,7 @@ pub use metrics::Metrics;
 
 use crate::error::{Error, Result};
 use crate::features::FeatureLayout;
+use crate::load::Writing;
 use crate::model::Head;
 use crate::network::Network;
 use crate::parameters::{ParameterSpec, Parameters};
@@ -50,7 +55,13 @@ impl std::fmt::Debug for TaskSpec {
 }
 
 /// Every task that we have.
-pub const TASKS: &[&TaskSpec] = &[&image_classification::SPEC, &text_classification::SPEC, &token_classification::SPEC];
+pub const TASKS: &[&TaskSpec] = &[
+    &image_classification::SPEC,
+    &text_classification::SPEC,
+    &token_classification::SPEC,
+    &speech_recognition::SPEC,
+    &audio_classification::SPEC,
+];
 
 /// The task called `name`, or the one that recognizes the data.
 ///
@@ -79,6 +90,8 @@ pub enum Reads {
     Pictures,
     /// Texts.
     Text,
+    /// Recordings.
+    Speech,
 }
 
 /// A subset of the examples.
@@ -168,11 +181,24 @@ pub trait Task: Sized + Sync {
         None
     }
 
+    /// The head before any training, from random values: what a published network has of it may take their place.
+    ///
+    /// # Errors
+    /// When an array is missing.
+    fn begin_head(&self, _network: &Network, random: Parameters, _observer: &mut dyn Observer) -> Result<Parameters> {
+        Ok(random)
+    }
+
+    /// Which letters the head writes and how, of a task that writes.
+    fn writing(&self) -> Option<Writing> {
+        None
+    }
+
     /// Number of examples that could not be read.
     fn skipped_count(&self) -> usize;
 
-    /// What the network reads of one example: the preprocessed view of a picture, `[H, W, 3]`, or number and kind of each
-    /// token, `[T, 2]`.
+    /// What the network reads of one example: the preprocessed view of a picture, `[H, W, 3]`, number and kind of each
+    /// token, `[T, 2]`, or the cepstra of each frame, `[T, cepstra]`.
     ///
     /// # Errors
     /// When the file changed or vanished since it was opened.
@@ -188,13 +214,22 @@ pub trait Task: Sized + Sync {
     fn load_head(&self, recipe: &HeadRecipe, parameters: &Parameters, device: &Device) -> Result<Self::Head>;
 
     /// Mean loss of a batch of training examples, `outputs` `[B, N]`.
-    fn loss(&self, recipe: &Recipe, outputs: Tensor<2>, examples: &[usize]) -> Tensor<1>;
+    fn loss(&self, recipe: &Recipe, outputs: Tensor<2>, asked: Asked<'_>) -> Tensor<1>;
 
     /// Loss and accuracy of `outputs`, `[examples, N]` row-major, on some examples of a part.
-    fn score(&self, recipe: &Recipe, part: Part, examples: &[usize], outputs: &[f32]) -> Score;
+    fn score(&self, recipe: &Recipe, part: Part, asked: Asked<'_>, outputs: &[f32]) -> Score;
 
-    /// All metrics of the outputs of a whole part.
-    fn metrics(&self, recipe: &Recipe, part: Part, outputs: &[f32]) -> Metrics;
+    /// All metrics of the outputs of a whole part, of whose examples each has so many `rows`.
+    fn metrics(&self, recipe: &Recipe, part: Part, outputs: &[f32], rows: &[usize]) -> Metrics;
+}
+
+/// Which examples some outputs are of.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Their places in their part.
+    pub examples: &'a [usize],
+    /// Rows of outputs of each, where a head says something of every token or frame; views of one recording may differ.
+    pub rows: &'a [usize],
 }
 
 /// What an epoch line shows.

@@ -9,15 +9,22 @@ use crate::model::{Head, Model};
 use crate::nn::NormStatistics;
 use crate::nn::named::values;
 
-/// Outputs `[examples, N]` of every example of a source, in order.
-pub(crate) fn evaluate<H: Head>(model: &Model<H>, source: &dyn Source, depth: usize, batch: usize) -> Result<Vec<f32>> {
+/// Outputs `[examples, N]` of every example of a source, in order, and how many rows each has.
+pub(crate) fn evaluate<H: Head>(
+    model: &Model<H>,
+    source: &dyn Source,
+    depth: usize,
+    batch: usize,
+) -> Result<(Vec<f32>, Vec<usize>)> {
     let model = model.valid();
     let device = Device::default();
     let all: Vec<usize> = (0..source.len()).collect();
-    let mut outputs = Vec::new();
+    let (mut outputs, mut rows) = (Vec::new(), Vec::new());
     for examples in all.chunks(batch) {
-        let features = source.layout().tensor(source.read(examples, 0)?, &device);
+        let read = source.read(examples, 0)?;
+        rows.extend(source.layout().rows(&read));
+        let features = source.layout().tensor(read, &device);
         outputs.extend(values(model.forward(depth, features, NormStatistics::Fixed, None)));
     }
-    Ok(outputs)
+    Ok((outputs, rows))
 }

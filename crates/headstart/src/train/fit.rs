@@ -16,16 +16,16 @@ use crate::nn::named::{collect, values};
 use crate::nn::release_buffers;
 use crate::random::Stream;
 use crate::recipe::{Phase, Recipe};
-use crate::tasks::Score;
+use crate::tasks::{Asked, Score};
 
 /// What a task asks of the outputs; closures, so that training knows no task.
 pub(crate) struct Objective<'a> {
     /// Mean loss of a batch of training examples.
-    pub(crate) loss: &'a dyn Fn(Tensor<2>, &[usize]) -> Tensor<1>,
+    pub(crate) loss: &'a dyn Fn(Tensor<2>, Asked<'_>) -> Tensor<1>,
     /// Loss and right answers on training examples.
-    pub(crate) train_score: &'a dyn Fn(&[usize], &[f32]) -> Score,
+    pub(crate) train_score: &'a dyn Fn(Asked<'_>, &[f32]) -> Score,
     /// Loss and right answers on validation examples.
-    pub(crate) validation_score: &'a dyn Fn(&[usize], &[f32]) -> Score,
+    pub(crate) validation_score: &'a dyn Fn(Asked<'_>, &[f32]) -> Score,
 }
 
 /// One phase of a run.
@@ -92,9 +92,12 @@ impl PhaseContext<'_> {
                 let (mut step_score, mut whole) = (Score::EMPTY, None);
                 // What does not fit at once is computed in parts, whose gradients are those of the whole.
                 for examples in examples.chunks(self.recipe.micro_batch.unwrap_or(usize::MAX)) {
-                    let features = self.train.layout().tensor(self.train.read(examples, pass)?, &device);
+                    let read = self.train.read(examples, pass)?;
+                    let rows = self.train.layout().rows(&read);
+                    let asked = Asked { examples, rows: &rows };
+                    let features = self.train.layout().tensor(read, &device);
                     let outputs = model.forward(self.depth, features, self.phase.norm, Some(&mut noise));
-                    let loss = (self.objective.loss)(outputs.clone(), examples);
+                    let loss = (self.objective.loss)(outputs.clone(), asked);
                     let value = loss.clone().into_scalar::<f32>();
                     if !value.is_finite() {
                         return Err(Error::Diverged {
@@ -105,7 +108,7 @@ impl PhaseContext<'_> {
                             learning_rate: rate,
                         });
                     }
-                    let score = (self.objective.train_score)(examples, &values(outputs));
+                    let score = (self.objective.train_score)(asked, &values(outputs));
                     step_score.add(score);
                     match self.recipe.micro_batch {
                         None => whole = Some(loss.backward()),
@@ -161,9 +164,9 @@ impl PhaseContext<'_> {
         let train = std::mem::replace(&mut state.running, Score::EMPTY);
         let validation = match self.validation {
             Some(source) => {
-                let outputs = evaluate(model, source, self.depth, self.recipe.batch.max(64))?;
+                let (outputs, rows) = evaluate(model, source, self.depth, self.recipe.batch.max(64))?;
                 let all: Vec<usize> = (0..source.len()).collect();
-                Some((self.objective.validation_score)(&all, &outputs))
+                Some((self.objective.validation_score)(Asked { examples: &all, rows: &rows }, &outputs))
             }
             None => None,
         };

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::model::{Head, Model};
 use crate::nn::release_buffers;
 use crate::random::Stream;
+use crate::tasks::Asked;
 
 /// Weight of the past in the smoothed loss.
 const SMOOTHING: f64 = 0.95;
@@ -128,11 +129,13 @@ impl PhaseContext<'_> {
             }
             let examples = &order[step * self.recipe.batch..((step + 1) * self.recipe.batch).min(order.len())];
             let rate = test.rate(number);
-            let features = self.train.layout().tensor(self.train.read(examples, epoch)?, &device);
+            let read = self.train.read(examples, epoch)?;
+            let rows = self.train.layout().rows(&read);
+            let features = self.train.layout().tensor(read, &device);
             let counters = [self.index as u64, epoch as u64, step as u64];
             let mut noise = Stream::new(self.recipe.seed, "dropout", &counters);
             let outputs = model.forward(self.depth, features, self.phase.norm, Some(&mut noise));
-            let loss = (self.objective.loss)(outputs, examples);
+            let loss = (self.objective.loss)(outputs, Asked { examples, rows: &rows });
             let value = f64::from(loss.clone().into_scalar::<f32>());
             if !value.is_finite() {
                 diverged = Some(rate);

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::time::Duration;
+
+
 
 use headstart_data::augmentation::view_seed;
 use headstart_data::image;
@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::labels;
 use crate::recipe::{Recipe, Validation};
 use crate::run::RunOptions;
+use crate::tasks::watched::watched;
 use crate::tasks::{Part, View};
 use crate::train::observer::{Event, Observer, Work};
 
@@ -149,24 +150,10 @@ impl ImageExamples {
 fn watched_scan(listing: &Listing, options: &RunOptions, observer: &mut dyn Observer) -> Result<Scan> {
     let memo = ScanMemo::open(options.cache.scan_memo());
     let (threads, stop) = (options.threads, options.stop.as_ref());
-    let done = AtomicUsize::new(0);
-    let total = listing.examples.len();
-    let scanned = std::thread::scope(|scope| {
-        let (finished, wait) = mpsc::channel::<()>();
-        let work = scope.spawn(|| {
-            let result = scan(listing, threads, Some(&memo), stop, &|count, _| done.store(count, Ordering::Relaxed));
-            drop(finished);
-            result
-        });
-        while let Err(mpsc::RecvTimeoutError::Timeout) = wait.recv_timeout(Duration::from_millis(100)) {
-            observer.event(&Event::Progress { stage: Work::Scan, done: done.load(Ordering::Relaxed), total });
-        }
-        work.join()
-    });
-    match scanned {
-        Ok(scanned) => Ok(scanned?),
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
+    let work = |done: &AtomicUsize| {
+        scan(listing, threads, Some(&memo), stop, &|count, _| done.store(count, Ordering::Relaxed))
+    };
+    Ok(watched(Work::Scan, listing.examples.len(), observer, work)?)
 }
 
 /// Adds another folder's examples as validation; its classes must be among the training ones.

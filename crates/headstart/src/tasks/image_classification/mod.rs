@@ -15,7 +15,7 @@ pub use head::ClassificationHead;
 pub(crate) use loss::binary_cross_entropy;
 
 use super::classes::{Truth, check_output};
-use super::{Metrics, Part, Reads, Score, Task, TaskSpec, View};
+use super::{Asked, Metrics, Part, Reads, Score, Task, TaskSpec, View};
 use crate::error::{Error, Result};
 use crate::features::FeatureLayout;
 use crate::network::Network;
@@ -109,15 +109,15 @@ impl Task for ImageClassification {
         ClassificationHead::load(recipe, parameters, device)
     }
 
-    fn loss(&self, recipe: &Recipe, outputs: Tensor<2>, examples: &[usize]) -> Tensor<1> {
-        self.truth(recipe, Part::Train).loss(outputs, examples, &self.class_weights)
+    fn loss(&self, recipe: &Recipe, outputs: Tensor<2>, asked: Asked<'_>) -> Tensor<1> {
+        self.truth(recipe, Part::Train).loss(outputs, asked.examples, &self.class_weights)
     }
 
-    fn score(&self, recipe: &Recipe, part: Part, examples: &[usize], outputs: &[f32]) -> Score {
-        self.truth(recipe, part).score(examples, outputs)
+    fn score(&self, recipe: &Recipe, part: Part, asked: Asked<'_>, outputs: &[f32]) -> Score {
+        self.truth(recipe, part).score(asked.examples, outputs)
     }
 
-    fn metrics(&self, recipe: &Recipe, part: Part, outputs: &[f32]) -> Metrics {
+    fn metrics(&self, recipe: &Recipe, part: Part, outputs: &[f32], _rows: &[usize]) -> Metrics {
         let metrics = self.truth(recipe, part).metrics(outputs);
         Metrics::Classes(if recipe.head.original { metrics.of_seen_classes() } else { metrics })
     }

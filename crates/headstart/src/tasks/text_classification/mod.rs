@@ -12,7 +12,7 @@ use metrics::{LabelMetrics, THRESHOLD};
 
 use super::classes::{Truth, check_output};
 use super::image_classification::{ClassificationHead, decode, loss};
-use super::{Counts, Metrics, Part, Reads, Score, Task, TaskSpec, View};
+use super::{Asked, Counts, Metrics, Part, Reads, Score, Task, TaskSpec, View};
 use crate::error::{Error, Result};
 use crate::features::FeatureLayout;
 use crate::network::Network;
@@ -148,23 +148,23 @@ impl Task for TextClassification {
         ClassificationHead::load(recipe, parameters, device)
     }
 
-    fn loss(&self, recipe: &Recipe, outputs: Tensor<2>, examples: &[usize]) -> Tensor<1> {
+    fn loss(&self, recipe: &Recipe, outputs: Tensor<2>, asked: Asked<'_>) -> Tensor<1> {
         if !self.examples.has_several() {
-            return self.truth(recipe, Part::Train).loss(outputs, examples, &self.weights);
+            return self.truth(recipe, Part::Train).loss(outputs, asked.examples, &self.weights);
         }
         let all = self.examples.labels(Part::Train);
-        let labels: Vec<&[usize]> = examples.iter().map(|&example| all[example].as_slice()).collect();
+        let labels: Vec<&[usize]> = asked.examples.iter().map(|&example| all[example].as_slice()).collect();
         loss::binary_cross_entropies(outputs, &labels, &self.weights, recipe.label_smoothing)
     }
 
-    fn score(&self, recipe: &Recipe, part: Part, examples: &[usize], outputs: &[f32]) -> Score {
+    fn score(&self, recipe: &Recipe, part: Part, asked: Asked<'_>, outputs: &[f32]) -> Score {
         match self.examples.has_several() {
-            true => self.score_labels(part, examples, outputs),
-            false => self.truth(recipe, part).score(examples, outputs),
+            true => self.score_labels(part, asked.examples, outputs),
+            false => self.truth(recipe, part).score(asked.examples, outputs),
         }
     }
 
-    fn metrics(&self, recipe: &Recipe, part: Part, outputs: &[f32]) -> Metrics {
+    fn metrics(&self, recipe: &Recipe, part: Part, outputs: &[f32], _rows: &[usize]) -> Metrics {
         if !self.examples.has_several() {
             return Metrics::Classes(self.truth(recipe, part).metrics(outputs));
         }

@@ -16,7 +16,7 @@ use metrics::EntityMetrics;
 
 use super::image_classification::{ClassificationHead, loss};
 use super::metrics::Metrics;
-use super::{Counts, Part, Reads, Score, Task, TaskSpec, View};
+use super::{Asked, Counts, Part, Reads, Score, Task, TaskSpec, View};
 use crate::error::{Error, Result};
 use crate::features::FeatureLayout;
 use crate::network::Network;
@@ -144,8 +144,8 @@ impl Task for TokenClassification {
     }
 
     /// `outputs` is `[tokens, tags]`.
-    fn loss(&self, recipe: &Recipe, outputs: Tensor<2>, examples: &[usize]) -> Tensor<1> {
-        let (rows, right) = self.asked(Part::Train, examples);
+    fn loss(&self, recipe: &Recipe, outputs: Tensor<2>, asked: Asked<'_>) -> Tensor<1> {
+        let (rows, right) = self.asked(Part::Train, asked.examples);
         if rows.is_empty() {
             // Texts of nothing that the tokenizer knows teach nothing.
             return outputs.sum().mul_scalar(0.0);
@@ -154,8 +154,8 @@ impl Task for TokenClassification {
         loss::cross_entropy(outputs.select(0, rows), &right, &self.tag_weights, recipe.label_smoothing)
     }
 
-    fn score(&self, _recipe: &Recipe, part: Part, examples: &[usize], outputs: &[f32]) -> Score {
-        let tagged = self.tagged(part, examples, outputs);
+    fn score(&self, _recipe: &Recipe, part: Part, asked: Asked<'_>, outputs: &[f32]) -> Score {
+        let tagged = self.tagged(part, asked.examples, outputs);
         let sentences = tagged.truth.iter().zip(&tagged.predicted);
         let counts = sentences.map(|(truth, predicted)| counts(truth, predicted)).fold(Counts::default(), Counts::add);
         let words = tagged.truth.iter().map(Vec::len).sum();
@@ -168,7 +168,7 @@ impl Task for TokenClassification {
         }
     }
 
-    fn metrics(&self, _recipe: &Recipe, part: Part, outputs: &[f32]) -> Metrics {
+    fn metrics(&self, _recipe: &Recipe, part: Part, outputs: &[f32], _rows: &[usize]) -> Metrics {
         let all: Vec<usize> = (0..self.texts.part(part).texts.len()).collect();
         let tagged = self.tagged(part, &all, outputs);
         let cross_entropy = tagged.loss_sum / tagged.asked.max(1) as f64;
