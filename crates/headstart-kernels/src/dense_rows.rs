@@ -23,11 +23,19 @@ pub fn dense_rows(
     let outputs = bias.len();
     let inputs = weight.len().checked_div(outputs).unwrap_or(0);
     if inputs * outputs != weight.len() || outputs == 0 {
-        return Err(KernelError::Length { what: "the weight of a dense layer", expected: inputs * outputs, found: weight.len() });
+        return Err(KernelError::Length {
+            what: "the weight of a dense layer",
+            expected: inputs * outputs,
+            found: weight.len(),
+        });
     }
     let rows = input.len().checked_div(inputs).unwrap_or(0);
     if rows * inputs != input.len() {
-        return Err(KernelError::Length { what: "the input of a dense layer", expected: rows * inputs, found: input.len() });
+        return Err(KernelError::Length {
+            what: "the input of a dense layer",
+            expected: rows * inputs,
+            found: input.len(),
+        });
     }
     if activation.curve().is_some() {
         return Err(KernelError::Invalid("a dense layer on rows cuts its sums and does not bend them"));
@@ -49,7 +57,13 @@ pub fn dense_rows(
             // Compared this way round, a NaN stays one.
             row.iter_mut().zip(bias).for_each(|(value, bias)| {
                 let sum = *value + bias;
-                *value = if sum < low { low } else if sum > high { high } else { sum };
+                *value = if sum < low {
+                    low
+                } else if sum > high {
+                    high
+                } else {
+                    sum
+                };
             });
         }
     });

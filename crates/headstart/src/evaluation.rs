@@ -12,15 +12,15 @@ use crate::bundle::predict::{Unreadable, each};
 use crate::error::{Error, Result};
 use crate::labels;
 use crate::recipe::Output;
+use crate::tasks::image_classification::metrics::ClassificationMetrics;
 use crate::tasks::speech_recognition::decode::Decoding;
 use crate::tasks::speech_recognition::metrics::SpeechMetrics;
-use crate::tasks::{Metrics, Reads};
-use crate::tasks::image_classification::metrics::ClassificationMetrics;
 use crate::tasks::text_classification::metrics::LabelMetrics;
 use crate::tasks::texts::{columns, renumber};
 use crate::tasks::token_classification::data::{WordTokens, tags_of_spans};
 use crate::tasks::token_classification::decode;
 use crate::tasks::token_classification::metrics::EntityMetrics;
+use crate::tasks::{Metrics, Reads};
 
 /// What a name is that the bundle does not know.
 const KIND: &str = "class of the bundle";

@@ -1,8 +1,10 @@
 //! How long training steps and frozen passes take on this machine: what `bench/fine_tuning` and `bench/frozen_features`
 //! report.
 
+mod frames;
 mod tokens;
 
+pub use frames::{speech_passes, speech_steps};
 pub use tokens::{TokenBatch, transformer_passes, transformer_steps};
 
 use std::time::{Duration, Instant};

@@ -139,9 +139,7 @@ impl Network {
             Self::Text(text) => {
                 FrozenNetwork::Text(FrozenTransformer::new(text.transformer.shape, parameters.clone())?)
             }
-            Self::Speech(speech) => {
-                FrozenNetwork::Speech(FrozenDeepSpeech::new(speech.shape, parameters.clone())?)
-            }
+            Self::Speech(speech) => FrozenNetwork::Speech(FrozenDeepSpeech::new(speech.shape, parameters.clone())?),
         })
     }
 
@@ -278,9 +276,7 @@ impl FrozenNetwork {
     pub(crate) fn forward(&self, input: &[f32], depth: usize, pool: Pool, threads: usize) -> Result<Vec<f32>> {
         match self {
             Self::Pictures(frozen) => frozen.forward(input, 1, depth, pool, threads),
-            Self::Text(_) | Self::Speech(_) => {
-                Ok(self.forward_group(&[input.to_vec()], depth, pool)?.swap_remove(0))
-            }
+            Self::Text(_) | Self::Speech(_) => Ok(self.forward_group(&[input.to_vec()], depth, pool)?.swap_remove(0)),
         }
     }
 

@@ -118,7 +118,10 @@ fn open_speech(recipe: &Recipe) -> Result<PretrainedSpeech> {
         ));
     }
     if recipe.input_size.is_some() || recipe.max_tokens.is_some() {
-        return Err(wrong("sizes of pictures and texts say nothing of recordings", "leave --size and --max-tokens out"));
+        return Err(wrong(
+            "sizes of pictures and texts say nothing of recordings",
+            "leave --size and --max-tokens out",
+        ));
     }
     if recipe.phases.iter().any(|phase| phase.freeze == Freeze::Auto) {
         return Err(wrong(

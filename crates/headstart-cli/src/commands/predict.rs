@@ -22,6 +22,7 @@ const BAR_FROM: usize = 32;
 
 pub(crate) fn run(options: &Predict) -> Result {
     let bundle = open(&options.bundle, options.weights.as_deref(), options.no_self_test)?;
+    transcribe::check(&bundle, &options.writing)?;
     if bundle.reads_text() {
         return run_texts(&bundle, options);
     }

@@ -2,11 +2,11 @@
 
 use std::io::IsTerminal;
 
-use headstart::Bundle;
 use headstart::bundle::transcribe::Transcript;
 use headstart::data::audio::has_audio_extension;
 use headstart::kernels::ctc::BeamOptions;
 use headstart::tasks::speech_recognition::decode::{Decoding, WordModel};
+use headstart::{Bundle, Error};
 
 use super::predict::{files, progress, tell, width_of};
 use super::threads;
@@ -32,6 +32,18 @@ fn line(transcript: &Transcript, width: usize, bare: bool) -> String {
         true => transcript.text.clone(),
         false => format!("{:width$}  {}{findings}", transcript.path.display().to_string(), transcript.text),
     }
+}
+
+/// Refuses options of transcripts where none is written.
+pub(super) fn check(bundle: &Bundle, options: &WritingOptions) -> Result {
+    if bundle.writing().is_some() || (options.beam.is_none() && options.language_model.is_none()) {
+        return Ok(());
+    }
+    Err(Error::Recipe {
+        reason: "this bundle does not write what is said".to_owned(),
+        help: "leave --beam and --language-model out".to_owned(),
+    }
+    .into())
 }
 
 /// The model of words that was named.

@@ -185,7 +185,9 @@ pub fn open_speech(path: &Path) -> Result<SpeechSet, DataError> {
     std::fs::metadata(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
     match find(path) {
         Some(Layout { open: Opener::Speech(open) | Opener::Sounds(open), .. }) => open(path),
-        found => Err(unexpected(path, found, "recordings", |open| matches!(open, Opener::Speech(_) | Opener::Sounds(_)))),
+        found => {
+            Err(unexpected(path, found, "recordings", |open| matches!(open, Opener::Speech(_) | Opener::Sounds(_))))
+        }
     }
 }
 

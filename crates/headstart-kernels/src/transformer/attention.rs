@@ -6,9 +6,9 @@
 use rayon::prelude::*;
 
 use super::dropout::{Dropout, LayerDropout};
-use crate::matrix::{Before, Matrix, MatrixMut, Threads};
 use super::rows::{drop_here, softmax, softmax_back};
 use super::sequences::Sequences;
+use crate::matrix::{Before, Matrix, MatrixMut, Threads};
 
 /// Shape of the attention of one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

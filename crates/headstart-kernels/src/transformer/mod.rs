@@ -15,9 +15,9 @@ pub use rows::{Bend, NormWeights};
 pub use sequences::Sequences;
 
 use crate::error::KernelError;
+use crate::matrix::{Before, Matrix, MatrixMut, Threads};
 use crate::training::BufferPool;
 use attention::Attention;
-use crate::matrix::{Before, Matrix, MatrixMut, Threads};
 
 /// Where a layer normalizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,9 +12,7 @@ use super::predict::Predictor;
 use super::self_test::{OUTPUTS, PICTURES, SOUND, TEXTS, worst};
 use crate::backbones::{self, SPEECH, TRANSFORMERS};
 use crate::error::{Error, Result};
-use crate::load::{
-    Pretrained, PretrainedSpeech, PretrainedText, PretrainedTransformer, TextReader, Writer, load_text,
-};
+use crate::load::{Pretrained, PretrainedSpeech, PretrainedText, PretrainedTransformer, TextReader, Writer, load_text};
 use crate::name_map::{Classifier, no_classifier};
 use crate::nn::LoraStore;
 use crate::parameters::Parameters;

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use headstart_data::audio::SAMPLE_RATE;
 use headstart_data::audio::features::{Extractor, FeatureSpec, extract};
 use headstart_data::audio::findings::{Finding, Limits};
 use headstart_data::audio::recording::{self, Reader};
-use headstart_data::audio::SAMPLE_RATE;
 use serde::{Deserialize, Serialize};
 
 use super::predict::{Prediction, Predictor, Unreadable, each};
@@ -50,16 +50,19 @@ const LONGEST_SOUND: f64 = 120.0;
 impl Predictor {
     /// Outputs of the head for the samples of a self-test, i16 little-endian.
     pub(crate) fn sound_outputs(&self, bytes: &[u8]) -> Result<Vec<f32>> {
-        let samples: Vec<f32> = bytes
-            .chunks_exact(2)
-            .map(|bytes| f32::from(i16::from_le_bytes([bytes[0], bytes[1]])) / 32_768.0)
-            .collect();
+        let samples: Vec<f32> =
+            bytes.chunks_exact(2).map(|bytes| f32::from(i16::from_le_bytes([bytes[0], bytes[1]])) / 32_768.0).collect();
         let frames = extract(&self.hearing()?.0.shape().features(), &samples)?;
         self.outputs_of_tokens(&frames)
     }
 
     /// Writes down a recording block by block.
-    fn transcribe(&self, reader: &mut Reader, decoding: &Decoding<'_>, progress: &dyn Fn(f64)) -> Result<Vec<TimedWord>> {
+    fn transcribe(
+        &self,
+        reader: &mut Reader,
+        decoding: &Decoding<'_>,
+        progress: &dyn Fn(f64),
+    ) -> Result<Vec<TimedWord>> {
         let (network, hearing) = self.hearing()?;
         let writing = hearing.writing.as_ref().ok_or_else(|| Error::Recipe {
             reason: "this bundle tells classes of recordings and writes nothing down".to_owned(),
@@ -197,12 +200,7 @@ impl Bundle {
             let failed = |error: Error| Unreadable { path: path.clone(), reason: error.to_string() };
             let probabilities = self.sound_probabilities(path).map_err(failed)?;
             let top = classes::top(&probabilities, &self.manifest().labels, top.max(1));
-            Ok(Prediction {
-                path: path.clone(),
-                label: top[0].label.clone(),
-                probability: top[0].probability,
-                top,
-            })
+            Ok(Prediction { path: path.clone(), label: top[0].label.clone(), probability: top[0].probability, top })
         })
     }
 }

@@ -117,7 +117,10 @@ impl PretrainedSpeech {
         if count > stages.len() + 1 {
             return Err(Error::Recipe {
                 reason: format!("there are no {count} layers to drop"),
-                help: format!("a DeepSpeech has {}: set --drop-source-layers 1 to begin the letters anew", stages.len() + 1),
+                help: format!(
+                    "a DeepSpeech has {}: set --drop-source-layers 1 to begin the letters anew",
+                    stages.len() + 1
+                ),
             });
         }
         if count > 0 {

@@ -78,7 +78,8 @@ impl SplitRecordings {
         if !assignment.splits.contains(&Split::Train) {
             return Err(Error::Recipe {
                 reason: format!("`{}` has no recording to learn from", recipe.data.display()),
-                help: "the lines above say why recordings were left out; they may last from 0.1 to 30 seconds".to_owned(),
+                help: "the lines above say why recordings were left out; they may last from 0.1 to 30 seconds"
+                    .to_owned(),
             });
         }
         Ok(Self { layout: set.layout, classes: set.classes, recordings, splits: assignment.splits, skipped })

@@ -73,6 +73,7 @@ impl Example {
                 variant: variant.name.to_owned(),
                 conventions: Some(conventions),
                 text: None,
+                speech: None,
                 source: "random".to_owned(),
                 pretrained_digest: String::new(),
                 licence: Some("MIT".to_owned()),

@@ -1,6 +1,8 @@
 //! DeepSpeech as data: a shape, from which parameters, frozen form and trainable form follow.
 
 mod frozen;
+#[cfg(test)]
+mod parity;
 mod shape;
 mod trainable;
 

@@ -19,21 +19,21 @@ use crate::random::Stream;
 
 /// An LSTM of TensorFlow's layout.
 #[derive(Module, Debug)]
-struct Lstm {
+pub(super) struct Lstm {
     /// `[2 · hidden, 4 · hidden]`
-    kernel: Param<Tensor<2>>,
+    pub(super) kernel: Param<Tensor<2>>,
     /// `[4 · hidden]`
-    bias: Param<Tensor<1>>,
+    pub(super) bias: Param<Tensor<1>>,
 }
 
 /// A DeepSpeech network of any width.
 #[derive(Module, Debug)]
 pub struct DeepSpeech {
-    layer_1: Dense,
-    layer_2: Dense,
-    layer_3: Dense,
-    lstm: Lstm,
-    layer_5: Dense,
+    pub(super) layer_1: Dense,
+    pub(super) layer_2: Dense,
+    pub(super) layer_3: Dense,
+    pub(super) lstm: Lstm,
+    pub(super) layer_5: Dense,
     #[module(skip)]
     shape: DeepSpeechShape,
 }

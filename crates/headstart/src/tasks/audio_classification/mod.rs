@@ -85,7 +85,11 @@ impl Task for AudioClassification {
         let missing = labels::without_example(&split.classes, learned);
         if !missing.is_empty() {
             return Err(Error::Recipe {
-                reason: format!("`{}` has no usable training recording of {}", recipe.data.display(), missing.join(", ")),
+                reason: format!(
+                    "`{}` has no usable training recording of {}",
+                    recipe.data.display(),
+                    missing.join(", ")
+                ),
                 help: "add recordings to the class or remove it".to_owned(),
             });
         }

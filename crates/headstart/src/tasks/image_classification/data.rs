@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-
-
 use headstart_data::augmentation::view_seed;
 use headstart_data::image;
 use headstart_data::layouts::{self, Listing, Split};

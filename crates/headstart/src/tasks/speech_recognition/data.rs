@@ -77,7 +77,9 @@ impl Transcribed {
             let frames = shape.features().frames(samples);
             let needed = letters.len() + letters.windows(2).filter(|pair| pair[0] == pair[1]).count();
             let unusable = match *part {
-                _ if transcript.is_empty() => Some("nothing of its transcript is left in the style that is learned".to_owned()),
+                _ if transcript.is_empty() => {
+                    Some("nothing of its transcript is left in the style that is learned".to_owned())
+                }
                 Split::Train if needed > frames => Some(format!(
                     "it has {frames} frames, and its transcript of {} letters needs {needed}: it is cut off, or not its transcript",
                     letters.len()
@@ -142,6 +144,7 @@ fn tell_outside(alphabet: &Alphabet, transcripts: &[String], observer: &mut dyn 
     let shown: Vec<String> =
         outside.iter().take(12).map(|(letter, count)| format!("`{letter}` {count} times")).collect();
     let more = if outside.len() > 12 { format!(" and {} more letters", outside.len() - 12) } else { String::new() };
-    let message = format!("the alphabet does not have {}{more}: they count as errors where they are said", shown.join(", "));
+    let message =
+        format!("the alphabet does not have {}{more}: they count as errors where they are said", shown.join(", "));
     observer.event(&Event::Note { message });
 }

@@ -23,7 +23,8 @@ pub struct TimedWord {
 
 /// The most probable letters of outputs `[frames, letters + 1]`, words parted by one space.
 pub(crate) fn greedy_text(outputs: &[f32], alphabet: &Alphabet) -> String {
-    let emissions = ctc::greedy(outputs, alphabet.len() + 1, alphabet.blank()).expect("rows of a letter each and a blank");
+    let emissions =
+        ctc::greedy(outputs, alphabet.len() + 1, alphabet.blank()).expect("rows of a letter each and a blank");
     text(&emissions, alphabet)
 }
 
@@ -96,13 +97,7 @@ impl<'a> Decoder<'a> {
             Decoding::Beam { options, language } => {
                 let language = language.map(|language| language as &dyn Language);
                 let classes = alphabet.len() + 1;
-                Search::Beam(Box::new(BeamSearch::new(
-                    classes,
-                    alphabet.blank(),
-                    alphabet.space(),
-                    options,
-                    language,
-                )?))
+                Search::Beam(Box::new(BeamSearch::new(classes, alphabet.blank(), alphabet.space(), options, language)?))
             }
         };
         Ok(Self { alphabet, seconds_a_frame, frames: 0, search })
@@ -120,7 +115,9 @@ impl<'a> Decoder<'a> {
                     let frames = emission.frames.start + self.frames..emission.frames.end + self.frames;
                     match emissions.last_mut() {
                         // A letter may go on over the end of a piece.
-                        Some(before) if emission.frames.start == 0 && *last == emission.label => before.frames.end = frames.end,
+                        Some(before) if emission.frames.start == 0 && *last == emission.label => {
+                            before.frames.end = frames.end
+                        }
                         _ => emissions.push(Emission { label: emission.label, frames }),
                     }
                 }
