@@ -1,4 +1,5 @@
 //! The LSTM against plain loops in f64, its gradients against differences of those.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 use headstart_kernels::KernelError;
 use headstart_kernels::lstm::{LstmSpec, LstmState, LstmWeights, PackedLstm, Wanted};

@@ -112,7 +112,7 @@ impl PackedLstm {
         let mut parts = vec![0.0f32; panels * count * PANEL];
         for frame in (0..schedule.frames()).rev() {
             let active = schedule.active(frame);
-            let each = |(sequence, ((to_output, to_cell), sums)): (usize, ((&mut [f32], &mut [f32]), &mut [f32]))| {
+            let each = |sequence: usize, to_output: &[f32], to_cell: &mut [f32], sums: &mut [f32]| {
                 let row = schedule.starts[sequence] + frame;
                 let gates = &saved.gates[row * width..][..width];
                 let cells = &saved.cells[row * hidden..][..hidden];
@@ -132,11 +132,11 @@ impl PackedLstm {
                 }
             };
             to_output[..active * hidden]
-                .par_chunks_exact_mut(hidden)
+                .par_chunks_exact(hidden)
                 .zip(to_cell.par_chunks_exact_mut(hidden))
                 .zip(operand.par_chunks_exact_mut(width))
                 .enumerate()
-                .for_each(each);
+                .for_each(|(sequence, ((to_output, to_cell), sums))| each(sequence, to_output, to_cell, sums));
             for sequence in 0..active {
                 let row = schedule.starts[sequence] + frame;
                 to_gates[row * width..][..width].copy_from_slice(&operand[sequence * width..][..width]);
