@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::detection_arguments::{ConvertData, DetectArguments, DetectionOptions};
+
 /// A pretrained model and a little data in, one small trustworthy model out.
 #[derive(Debug, Parser)]
 #[command(name = "headstart", version, max_term_width = 100, arg_required_else_help = true)]
@@ -14,7 +16,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Learn from photos in a folder a class, from labelled texts, or from texts with tagged words
+    /// Learn from photos in a folder a class, pictures with boxes, labelled texts, or texts with tagged words
     Train(Box<Train>),
     /// Learn a language from plain text: a small BERT or GPT-2 to start from
     Pretrain(Box<Pretrain>),
@@ -22,6 +24,8 @@ pub(crate) enum Command {
     Predict(Predict),
     /// Score a bundle on labelled photos or texts
     Evaluate(Evaluate),
+    /// Write pictures with boxes in another layout: COCO, Pascal VOC or YOLO
+    ConvertData(ConvertData),
     /// Write a bundle's model for Keras, TensorFlow.js, ONNX Runtime, or as plain weights
     Export(Export),
     /// Compute one part of the frozen features, for a job array
@@ -56,7 +60,8 @@ pub(crate) struct Output {
 /// What decides the result of a run; everything has a sensible default.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct RecipeOptions {
-    /// A folder with a folder of photos for each class, or with train/ and val/ folders of such; a table, JSON lines or
+    /// A folder with a folder of photos for each class, or with train/ and val/ folders of such; pictures with boxes as
+    /// COCO, Pascal VOC or YOLO lays them out; a table, JSON lines or
     /// folder of labelled texts; words with tags (CoNLL) or texts with spans. --head original needs none
     #[arg(value_name = "DATA", required_unless_present_any = ["recipe", "head"])]
     pub(crate) data: Option<PathBuf>,
@@ -71,7 +76,8 @@ pub(crate) struct RecipeOptions {
     #[arg(long, value_name = "NAME")]
     pub(crate) backbone: Option<String>,
     /// A weight file, a bundle, `hf:ORGANIZATION/NAME[@REVISION][:FILE]`, `embedded` (default) or `random`;
-    /// for texts the folder or repository of a BERT or GPT-2, or random:FOLDER
+    /// for texts the folder or repository of a BERT or GPT-2, or random:FOLDER; for boxes Darknet's .cfg and .weights,
+    /// or random:FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<String>,
     /// Side of the input in pixels; that of the weights when left out
@@ -181,6 +187,8 @@ pub(crate) struct RecipeOptions {
     /// Extract features in bf16: faster, for processors with AVX-512 BF16; the bundle stays f32
     #[arg(long)]
     pub(crate) bf16: bool,
+    #[command(flatten)]
+    pub(crate) detection: DetectionOptions,
 }
 
 #[derive(Debug, Args)]
@@ -304,6 +312,8 @@ pub(crate) struct Predict {
     /// Print one JSON object a photo, recording or text
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) detect: DetectArguments,
 }
 
 /// How transcripts are chosen.

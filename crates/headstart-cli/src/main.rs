@@ -1,9 +1,11 @@
 //! The command line of Headstart. It never holds a tensor: it speaks recipes, events, reports and predictions.
 
+mod annotate;
 mod arguments;
 mod choice_table;
 mod commands;
 mod curve;
+mod detection_arguments;
 mod interrupt;
 mod marked_text;
 mod plot;
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         Command::Pretrain(options) => commands::pretrain::run(&options),
         Command::Predict(options) => commands::predict::run(&options),
         Command::Evaluate(options) => commands::evaluate::run(&options),
+        Command::ConvertData(options) => commands::convert_data::run(&options),
         Command::Export(options) => commands::export::run(&options),
         Command::Extract(options) => commands::extract::run(&options),
         Command::LrFind(options) => commands::lr_find::run(&options),

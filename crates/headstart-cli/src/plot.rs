@@ -78,7 +78,7 @@ impl Axes {
     }
 }
 
-struct Canvas(RgbImage);
+pub(crate) struct Canvas(pub(crate) RgbImage);
 
 impl Canvas {
     /// Decades, five levels of loss, and the frame.
@@ -136,7 +136,7 @@ impl Canvas {
 
 impl OriginDimensions for Canvas {
     fn size(&self) -> Size {
-        Size::new(WIDTH, HEIGHT)
+        Size::new(self.0.width(), self.0.height())
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Display {
     spoken: Instant,
     skipped: usize,
     phase_start: Instant,
+    /// What the share of right answers is called.
+    measure: &'static str,
 }
 
 /// Skipped files that are listed one by one; the rest are counted.
@@ -37,7 +39,7 @@ const LISTED: usize = 20;
 
 impl Display {
     pub(crate) fn new(style: Style) -> Self {
-        Self { style, bar: None, spoken: Instant::now(), skipped: 0, phase_start: Instant::now() }
+        Self { style, bar: None, spoken: Instant::now(), skipped: 0, phase_start: Instant::now(), measure: "accuracy" }
     }
 
     /// Draws or writes how far some work is.
@@ -101,8 +103,11 @@ impl Display {
                 }
             }
             Event::Note { message } => self.say(&format!("note     {message}")),
-            Event::Data { classes, train, validation, test, skipped, .. } => {
+            Event::Data { layout, classes, train, validation, test, skipped } => {
                 self.clear();
+                if matches!(layout.as_str(), "coco" | "voc" | "yolo") {
+                    self.measure = "mAP@0.5";
+                }
                 let test = if *test > 0 { format!(", {test} test") } else { String::new() };
                 let skipped = if *skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
                 let classes = tables::shortened(classes, 8);
@@ -134,7 +139,7 @@ impl Display {
             }
             Event::Epoch(epoch) => {
                 self.clear();
-                self.say(&epoch_line(epoch));
+                self.say(&epoch_line(epoch, self.measure));
             }
             Event::Trial(trial) => {
                 self.clear();
@@ -206,20 +211,19 @@ fn verb(stage: Work) -> &'static str {
     }
 }
 
-fn epoch_line(epoch: &Epoch) -> String {
+fn epoch_line(epoch: &Epoch, measure: &str) -> String {
     let width = epoch.epochs.to_string().len();
     let validation = match (epoch.validation_loss, epoch.validation_accuracy) {
         (Some(loss), Some(accuracy)) => {
             let f1 = epoch.validation_f1.map(|f1| format!("  F1 {f1:.3}")).unwrap_or_default();
-            format!("   val loss {loss:.4}  accuracy {:5.1} %{f1}", accuracy * 100.0)
+            format!("   val loss {loss:.4}  {measure} {:5.1} %{f1}", accuracy * 100.0)
         }
         _ => String::new(),
     };
-    format!(
-        "epoch    {:>width$}/{}   loss {:.4}  accuracy {:5.1} %{validation}",
-        epoch.epoch,
-        epoch.epochs,
-        epoch.loss,
-        epoch.accuracy * 100.0
-    )
+    // How many objects are found is not counted while they are learned.
+    let accuracy = match measure {
+        "accuracy" => format!("  accuracy {:5.1} %", epoch.accuracy * 100.0),
+        _ => String::new(),
+    };
+    format!("epoch    {:>width$}/{}   loss {:.4}{accuracy}{validation}", epoch.epoch, epoch.epochs, epoch.loss)
 }

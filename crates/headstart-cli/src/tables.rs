@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use headstart::Report;
 use headstart::tasks::Metrics;
 use headstart::tasks::image_classification::metrics::{ClassMetrics, ClassificationMetrics};
+use headstart::tasks::object_detection::metrics::DetectionMetrics;
 use headstart::tasks::speech_recognition::metrics::SpeechMetrics;
 use headstart::tasks::text_classification::metrics::LabelMetrics;
 use headstart::tasks::token_classification::metrics::EntityMetrics;
@@ -36,6 +37,7 @@ pub(crate) fn scores(name: &str, metrics: &Metrics, labels: &[String]) -> String
         Metrics::Labels(metrics) => several_labels(metrics, labels),
         Metrics::Entities(metrics) => entities(metrics),
         Metrics::Speech(_) => String::new(),
+        Metrics::Detections(metrics) => detections(metrics, labels),
     };
     summary(name, metrics) + &rows
 }
@@ -47,6 +49,7 @@ pub(crate) fn summary(name: &str, metrics: &Metrics) -> String {
         Metrics::Labels(metrics) => label_summary(name, metrics),
         Metrics::Entities(metrics) => entity_summary(name, metrics),
         Metrics::Speech(metrics) => speech_summary(name, metrics),
+        Metrics::Detections(metrics) => detection_summary(name, metrics),
     }
 }
 
@@ -93,6 +96,36 @@ fn speech_summary(name: &str, metrics: &SpeechMetrics) -> String {
         metrics.exact,
         count(metrics.recordings)
     )
+}
+
+/// A number of [0, 1], or a dash where there is nothing to find.
+fn or_dash(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"))
+}
+
+fn detection_summary(name: &str, metrics: &DetectionMetrics) -> String {
+    format!(
+        "{name}: mAP@0.5 {} (VOC) · COCO mAP {} (at 0.5 {}, at 0.75 {}) · {} objects in {} pictures\n",
+        or_dash(metrics.voc_map),
+        or_dash(metrics.coco.ap),
+        or_dash(metrics.coco.ap50),
+        or_dash(metrics.coco.ap75),
+        count(metrics.objects),
+        count(metrics.pictures)
+    )
+}
+
+fn detections(metrics: &DetectionMetrics, labels: &[String]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["class", "AP@0.5 (VOC)", "AP (COCO)", "objects"]);
+    for ((label, voc), class) in labels.iter().zip(&metrics.voc_classes).zip(&metrics.coco.classes) {
+        // Of a network that knows many classes, only those in the data.
+        if class.objects > 0 || labels.len() <= 20 {
+            table.add_row([shorten(label, 24), or_dash(*voc), or_dash(class.ap), class.objects.to_string()]);
+        }
+    }
+    finished(table)
 }
 
 fn entity_summary(name: &str, metrics: &EntityMetrics) -> String {

@@ -150,6 +150,11 @@ impl Activation {
         low <= high && !matches!(self, Self::LeakyRelu(slope) if !slope.is_finite())
     }
 
+    /// What values below zero are multiplied by, after the bounds.
+    pub(crate) fn leak(self) -> f32 {
+        if let Self::LeakyRelu(slope) = self { slope } else { 1.0 }
+    }
+
     /// Lower and upper bound, before what [`Self::curve`] does.
     pub(crate) fn bounds(self) -> (f32, f32) {
         match self {

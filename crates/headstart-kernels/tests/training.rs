@@ -36,7 +36,7 @@ struct Arguments {
 /// The bounds of an activation.
 fn bounds(activation: Activation) -> (f64, f64) {
     match activation {
-        Activation::Identity => (f64::NEG_INFINITY, f64::INFINITY),
+        Activation::Identity | Activation::LeakyRelu(_) => (f64::NEG_INFINITY, f64::INFINITY),
         Activation::Relu => (0.0, f64::INFINITY),
         _ => (0.0, 6.0),
     }
@@ -45,7 +45,9 @@ fn bounds(activation: Activation) -> (f64, f64) {
 /// The definition: convolution, then normalization, then bounds.
 fn plain(spec: &ConvNormSpec, shape: Shape, step: &ConvNorm, batch: usize, arguments: &Arguments) -> Vec<f64> {
     let (low, high) = bounds(spec.activation);
-    normalized(spec, shape, step, batch, arguments).into_iter().map(|value| value.clamp(low, high)).collect()
+    let leak = if let Activation::LeakyRelu(slope) = spec.activation { f64::from(slope) } else { 1.0 };
+    let active = |value: f64| if value < 0.0 { value.clamp(low, high) * leak } else { value.clamp(low, high) };
+    normalized(spec, shape, step, batch, arguments).into_iter().map(active).collect()
 }
 
 /// Convolution, then normalization: what the bounds are laid on.
@@ -130,7 +132,8 @@ fn check(spec: ConvNormSpec, shape: Shape, batch: usize, batch_statistics: bool,
     let (low, high) = bounds(spec.activation);
     // A bend has no derivative: what stands on one, as far as f32 and the differences can tell, is not asked about.
     for (weight, value) in direction.iter_mut().zip(&before) {
-        if (value - low).abs().min((value - high).abs()) < 1e-3 {
+        let bend = if matches!(spec.activation, Activation::LeakyRelu(_)) { value.abs() } else { f64::INFINITY };
+        if (value - low).abs().min((value - high).abs()).min(bend) < 1e-3 {
             *weight = 0.0;
         }
     }
@@ -180,7 +183,12 @@ fn specs() -> impl Strategy<Value = (ConvNormSpec, Shape)> {
         Just(PaddingRule::TensorFlowSame),
         (0..2usize).prop_map(|pixels| PaddingRule::Explicit(Padding::symmetric(pixels))),
     ];
-    let activation = prop_oneof![Just(Activation::Identity), Just(Activation::Relu), Just(Activation::Relu6)];
+    let activation = prop_oneof![
+        Just(Activation::Identity),
+        Just(Activation::Relu),
+        Just(Activation::Relu6),
+        Just(Activation::LeakyRelu(0.1)),
+    ];
     let kernel = prop_oneof![Just(1usize), Just(2), Just(3), Just(5), Just(7)];
     let kernel = (kernel.clone(), kernel, any::<bool>());
     (any::<bool>(), kernel, 1..4usize, padding, activation, 1..40usize, 1..40usize, 7..12usize, 7..12usize).prop_map(

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use headstart_data::boxes::Object;
 use headstart_data::layouts::{self, Split};
 use headstart_data::speech::SpeechTarget;
 use headstart_data::text::{Outcome, Target, TextExample};
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::labels;
 use crate::recipe::Output;
 use crate::tasks::image_classification::metrics::ClassificationMetrics;
+use crate::tasks::object_detection::metrics::DetectionMetrics;
 use crate::tasks::speech_recognition::decode::Decoding;
 use crate::tasks::speech_recognition::metrics::SpeechMetrics;
 use crate::tasks::text_classification::metrics::LabelMetrics;
@@ -66,6 +68,7 @@ pub fn evaluate_as(
         Reads::Pictures => evaluate_photos(bundle, data, threads, progress),
         Reads::Text => evaluate_texts(bundle, data, threads, progress),
         Reads::Speech => evaluate_recordings(bundle, data, decoding, threads, progress),
+        Reads::Objects => evaluate_boxes(bundle, data, threads, progress),
     }
 }
 
@@ -114,6 +117,46 @@ fn evaluate_photos(
         .expect("softmax of finite outputs, one row a label");
     let metrics = Metrics::Classes(if is_original { metrics.of_seen_classes() } else { metrics });
     Ok(Evaluation { metrics, labels: labels.clone(), examples: truth.len(), skipped })
+}
+
+fn evaluate_boxes(
+    bundle: &Bundle,
+    data: &Path,
+    threads: usize,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Evaluation> {
+    let set = layouts::open_boxes(data)?;
+    let labels = &bundle.manifest().labels;
+    let label_of = labels::positions(&set.classes, labels, KIND)?;
+    let held_out = held_out(set.pictures.iter().map(|picture| picture.split));
+    let pictures: Vec<_> =
+        set.pictures.iter().filter(|picture| held_out.is_none() || picture.split == held_out).collect();
+    let results = each(&pictures, threads, &|done| progress(done, pictures.len()), &|picture| {
+        bundle.scored_detections(&picture.path)
+    })?;
+    let listing = set.listing();
+    let mut skipped: Vec<Unreadable> =
+        listing.skipped.into_iter().map(|skipped| Unreadable { path: skipped.path, reason: skipped.reason }).collect();
+    let (mut truths, mut found) = (Vec::new(), Vec::new());
+    for (picture, result) in pictures.iter().zip(results) {
+        match result {
+            Ok(detections) => {
+                let objects = picture.objects.iter().map(|object| Object { class: label_of[object.class], ..*object });
+                truths.push(objects.collect::<Vec<_>>());
+                found.push(detections);
+            }
+            Err(error) => skipped.push(Unreadable { path: picture.path.clone(), reason: error.to_string() }),
+        }
+    }
+    if truths.is_empty() {
+        return Err(Error::Recipe {
+            reason: format!("`{}` has no readable picture to score", data.display()),
+            help: "give pictures with boxes in COCO's, Pascal VOC's or YOLO's layout".to_owned(),
+        });
+    }
+    let borrowed: Vec<&[Object]> = truths.iter().map(Vec::as_slice).collect();
+    let metrics = Metrics::Detections(Box::new(DetectionMetrics::new(&borrowed, &found, labels)));
+    Ok(Evaluation { metrics, labels: labels.clone(), examples: truths.len(), skipped })
 }
 
 /// The part that is scored; all of the data where it has none of these.

@@ -72,6 +72,8 @@ pub enum Features {
     Sequence(Tensor<2>, Arc<Sequences>),
     /// What a transformer reads.
     Tokens(Tokens),
+    /// Maps of several sizes, each `[B, H, W, C]`.
+    Maps(Vec<Tensor<4>>),
 }
 
 impl Features {
@@ -82,6 +84,7 @@ impl Features {
             Self::Map(tensor) => tensor.dims()[0],
             Self::Sequence(_, sequences) => sequences.ranges().count(),
             Self::Tokens(tokens) => tokens.sequences.ranges().count(),
+            Self::Maps(maps) => maps.first().map_or(0, |map| map.dims()[0]),
         }
     }
 }
@@ -112,6 +115,40 @@ pub enum FeatureLayout {
     },
     /// Number and kind of as many tokens as the example has. Both are below 2²⁴, which an f32 holds exactly.
     Tokens,
+    /// Maps of several sizes.
+    Maps(MapShapes),
+}
+
+/// Rows, columns and channels of a few maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapShapes {
+    count: usize,
+    shapes: [[usize; 3]; Self::MOST],
+}
+
+impl MapShapes {
+    /// Most maps that are carried over a cut.
+    pub const MOST: usize = 8;
+
+    /// The first [`Self::MOST`] of these shapes.
+    pub fn new(shapes: impl Iterator<Item = headstart_kernels::Shape>) -> Self {
+        let mut all = Self { count: 0, shapes: [[0; 3]; Self::MOST] };
+        for (place, shape) in all.shapes.iter_mut().zip(shapes) {
+            *place = [shape.height, shape.width, shape.channels];
+            all.count += 1;
+        }
+        all
+    }
+
+    /// Rows, columns and channels of each.
+    pub fn shapes(&self) -> &[[usize; 3]] {
+        &self.shapes[..self.count]
+    }
+
+    /// Number of values of all of them.
+    pub fn value_count(&self) -> usize {
+        self.shapes().iter().map(|shape| shape.iter().product::<usize>()).sum()
+    }
 }
 
 /// Values of some examples, one after the other.
@@ -145,6 +182,7 @@ impl FeatureLayout {
             Self::Tokens => 2,
             Self::Vector { width } => width,
             Self::Map { channels, height, width } => channels * height * width,
+            Self::Maps(maps) => maps.value_count(),
         }
     }
 
@@ -184,6 +222,18 @@ impl FeatureLayout {
             Self::Map { channels, height, width } => {
                 let data = TensorData::new(values, [batch, height, width, channels]);
                 Features::Map(Tensor::<4>::from_data(data, device).permute([0, 3, 1, 2]))
+            }
+            Self::Maps(maps) => {
+                let (length, mut begin) = (maps.value_count(), 0);
+                let tensor = |&[height, width, channels]: &[usize; 3]| {
+                    let size = height * width * channels;
+                    let of_map = begin..begin + size;
+                    begin += size;
+                    let rows = values.chunks_exact(length.max(1));
+                    let data: Vec<f32> = rows.flat_map(|row| &row[of_map.clone()]).copied().collect();
+                    Tensor::<4>::from_data(TensorData::new(data, [batch, height, width, channels]), device)
+                };
+                Features::Maps(maps.shapes().iter().map(tensor).collect())
             }
         }
     }

@@ -1,11 +1,13 @@
 //! A weight file to a backbone: which architecture, variant and family it is, and its arrays under our names.
 
+pub mod detector;
 mod speech;
 mod text;
 mod transformers;
 
 use std::path::{Path, PathBuf};
 
+pub use detector::{PretrainedDetector, load_detector};
 pub(crate) use speech::carried;
 pub use speech::{PretrainedSpeech, Writer, Writing, load_speech};
 pub use text::{PretrainedText, TextReader, load_text};

@@ -2,9 +2,11 @@
 //! report.
 
 mod frames;
+mod objects;
 mod tokens;
 
 pub use frames::{speech_passes, speech_steps};
+pub use objects::{detector_passes, detector_steps};
 pub use tokens::{TokenBatch, transformer_passes, transformer_steps};
 
 use std::time::{Duration, Instant};

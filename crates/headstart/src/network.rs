@@ -6,10 +6,12 @@ use serde::Serialize;
 use crate::backbones::{Backbone, Conventions};
 use crate::error::{Error, Result};
 use crate::features::{FeatureLayout, Sequences, Tokens};
-use crate::load::{Pretrained, PretrainedSpeech, PretrainedText};
+use crate::load::detector::{DetectorPlan, HeadPlan};
+use crate::load::{Pretrained, PretrainedDetector, PretrainedSpeech, PretrainedText};
 use crate::model::{self, FrozenBackbone};
+use crate::nn::map_graph::FrozenMaps;
 use crate::nn::{
-    DeepSpeech, DeepSpeechShape, FrozenDeepSpeech, FrozenTransformer, LoraRecipe, Transformer, TransformerShape,
+    DeepSpeech, DeepSpeechShape, FrozenDeepSpeech, FrozenTransformer, Graph, LoraRecipe, Transformer, TransformerShape,
 };
 use crate::parameters::Parameters;
 use crate::recipe::{Arithmetic, Freeze, Pool};
@@ -23,6 +25,8 @@ pub enum Network {
     Text(Box<PretrainedText>),
     /// It hears recordings.
     Speech(Box<PretrainedSpeech>),
+    /// It reads pictures and gives maps in which objects are found.
+    Detector(Box<PretrainedDetector>),
 }
 
 /// What of a network beside its weights decides its features; a part of the key of the cache.
@@ -35,6 +39,8 @@ pub(crate) enum Reading<'a> {
     Text(&'a TransformerShape),
     /// Recordings; what is done with them before the network hears them follows from its shape.
     Speech(&'a DeepSpeechShape),
+    /// Pictures whose shape is kept.
+    Detector(&'a DetectorPlan),
 }
 
 impl Network {
@@ -44,6 +50,7 @@ impl Network {
             Self::Pictures(pretrained) => &pretrained.parameters,
             Self::Text(text) => &text.transformer.parameters,
             Self::Speech(speech) => &speech.parameters,
+            Self::Detector(detector) => &detector.parameters,
         }
     }
 
@@ -53,6 +60,10 @@ impl Network {
             Self::Pictures(pretrained) => pretrained.spec.name,
             Self::Text(text) => text.transformer.spec.name,
             Self::Speech(speech) => speech.spec.name,
+            Self::Detector(detector) => match detector.plan.head {
+                HeadPlan::Yolo { .. } => crate::backbones::darknet::NAME,
+                HeadPlan::RetinaNet { .. } => crate::backbones::retinanet::NAME,
+            },
         }
     }
 
@@ -62,6 +73,7 @@ impl Network {
             Self::Pictures(pretrained) => pretrained.variant.name.to_owned(),
             Self::Text(text) => format!("{}x{}", text.transformer.shape.layers, text.transformer.shape.width),
             Self::Speech(speech) => speech.shape.hidden.to_string(),
+            Self::Detector(detector) => detector.plan.variant.clone(),
         }
     }
 
@@ -71,6 +83,7 @@ impl Network {
             Self::Pictures(pretrained) => &pretrained.source,
             Self::Text(text) => &text.transformer.source,
             Self::Speech(speech) => &speech.source,
+            Self::Detector(detector) => &detector.source,
         }
     }
 
@@ -80,6 +93,7 @@ impl Network {
             Self::Pictures(pretrained) => &pretrained.unused,
             Self::Text(text) => &text.transformer.unused,
             Self::Speech(speech) => &speech.unused,
+            Self::Detector(_) => &[],
         }
     }
 
@@ -89,6 +103,7 @@ impl Network {
             Self::Pictures(pretrained) => pretrained.digest(),
             Self::Text(text) => text.transformer.parameters.digest(),
             Self::Speech(speech) => speech.digest(),
+            Self::Detector(detector) => detector.digest(),
         }
     }
 
@@ -98,6 +113,7 @@ impl Network {
             Self::Pictures(pretrained) => pretrained.spec.stages.iter().map(|stage| stage.name.to_owned()).collect(),
             Self::Text(text) => text.transformer.shape.stages(),
             Self::Speech(speech) => speech.shape.stages(),
+            Self::Detector(detector) => detector.plan.graph.stages.iter().map(|stage| stage.name.clone()).collect(),
         }
     }
 
@@ -107,6 +123,7 @@ impl Network {
             Self::Pictures(pretrained) => pretrained.spec.stages.len(),
             Self::Text(text) => text.transformer.shape.stage_count(),
             Self::Speech(speech) => speech.shape.stages().len(),
+            Self::Detector(detector) => detector.plan.graph.stages.len(),
         }
     }
 
@@ -116,6 +133,7 @@ impl Network {
             Self::Pictures(pretrained) => pretrained.spec.stage_of(name),
             Self::Text(text) => text.transformer.shape.stage_of(name),
             Self::Speech(speech) => speech.shape.stage_of(name),
+            Self::Detector(detector) => detector.plan.graph.stage_of(name),
         }
     }
 
@@ -140,6 +158,11 @@ impl Network {
                 FrozenNetwork::Text(FrozenTransformer::new(text.transformer.shape, parameters.clone())?)
             }
             Self::Speech(speech) => FrozenNetwork::Speech(FrozenDeepSpeech::new(speech.shape, parameters.clone())?),
+            Self::Detector(detector) => FrozenNetwork::Detector(Box::new(FrozenMaps::new(
+                &detector.plan.graph,
+                parameters,
+                detector.plan.shape(),
+            )?)),
         })
     }
 
@@ -156,6 +179,9 @@ impl Network {
                 Ok(Backbone::Transformer(Transformer::load(text.transformer.shape, parameters, lora, device)?))
             }
             Self::Speech(speech) => Ok(Backbone::DeepSpeech(DeepSpeech::load(speech.shape, parameters, device)?)),
+            Self::Detector(detector) => {
+                Ok(Backbone::Detector(Graph::of_maps(&detector.plan.graph, parameters, device)?))
+            }
         }
     }
 
@@ -165,6 +191,7 @@ impl Network {
             Self::Pictures(pretrained) => Reading::Pictures(&pretrained.conventions),
             Self::Text(text) => Reading::Text(&text.transformer.shape),
             Self::Speech(speech) => Reading::Speech(&speech.shape),
+            Self::Detector(detector) => Reading::Detector(&detector.plan),
         }
     }
 
@@ -174,6 +201,7 @@ impl Network {
             Self::Pictures(_) => ("pictures", self.source()),
             Self::Text(_) => ("texts", self.source()),
             Self::Speech(_) => ("recordings", self.source()),
+            Self::Detector(_) => ("pictures for objects", self.source()),
         }
     }
 
@@ -217,6 +245,22 @@ impl Network {
     }
 }
 
+impl Network {
+    /// The network as one that finds objects.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] where it does not.
+    pub fn detector(&self) -> Result<&PretrainedDetector> {
+        match self {
+            Self::Detector(detector) => Ok(detector),
+            other => Err(Error::Recipe {
+                reason: format!("`{}` finds no objects, and a detector was expected", other.source()),
+                help: "give a Darknet network with --weights, such as yolo-fastest-1.1.weights".to_owned(),
+            }),
+        }
+    }
+}
+
 /// The frozen form of a network.
 #[derive(Debug)]
 pub(crate) enum FrozenNetwork {
@@ -226,6 +270,8 @@ pub(crate) enum FrozenNetwork {
     Text(FrozenTransformer),
     /// Of recordings.
     Speech(FrozenDeepSpeech),
+    /// Of pictures, with several maps.
+    Detector(Box<FrozenMaps>),
 }
 
 impl FrozenNetwork {
@@ -235,6 +281,7 @@ impl FrozenNetwork {
             Self::Pictures(frozen) => frozen.stage_count(),
             Self::Text(frozen) => frozen.shape().stage_count(),
             Self::Speech(frozen) => frozen.shape().stages().len(),
+            Self::Detector(frozen) => frozen.stage_count(),
         }
     }
 
@@ -246,6 +293,11 @@ impl FrozenNetwork {
                 FeatureLayout::Map { channels: input.channels, height: input.height, width: input.width }
             }
             Self::Pictures(frozen) => frozen.layout(depth, pool),
+            Self::Detector(frozen) if depth == 0 => {
+                let input = frozen.input();
+                FeatureLayout::Map { channels: input.channels, height: input.height, width: input.width }
+            }
+            Self::Detector(frozen) => FeatureLayout::Maps(frozen.layout(depth)),
             Self::Text(_) if depth == 0 => FeatureLayout::Tokens,
             Self::Text(frozen) if depth == self.stage_count() && pool != Pool::Tokens => {
                 FeatureLayout::Vector { width: frozen.shape().width }
@@ -262,7 +314,7 @@ impl FrozenNetwork {
     /// picture is not.
     pub(crate) fn group(&self) -> usize {
         match self {
-            Self::Pictures(_) => 1,
+            Self::Pictures(_) | Self::Detector(_) => 1,
             Self::Text(_) => 16,
             // A frame of a recording waits for the one before it; frames of several go side by side.
             Self::Speech(_) => 8,
@@ -276,6 +328,8 @@ impl FrozenNetwork {
     pub(crate) fn forward(&self, input: &[f32], depth: usize, pool: Pool, threads: usize) -> Result<Vec<f32>> {
         match self {
             Self::Pictures(frozen) => frozen.forward(input, 1, depth, pool, threads),
+            Self::Detector(_) if depth == 0 => Ok(input.to_vec()),
+            Self::Detector(frozen) => frozen.forward(input, depth, threads),
             Self::Text(_) | Self::Speech(_) => Ok(self.forward_group(&[input.to_vec()], depth, pool)?.swap_remove(0)),
         }
     }
@@ -287,7 +341,9 @@ impl FrozenNetwork {
     pub(crate) fn forward_group(&self, inputs: &[Vec<f32>], depth: usize, pool: Pool) -> Result<Vec<Vec<f32>>> {
         let all_stages = depth == self.stage_count();
         match self {
-            Self::Pictures(_) => inputs.iter().map(|input| self.forward(input, depth, pool, 1)).collect(),
+            Self::Pictures(_) | Self::Detector(_) => {
+                inputs.iter().map(|input| self.forward(input, depth, pool, 1)).collect()
+            }
             _ if depth == 0 => Ok(inputs.to_vec()),
             Self::Text(frozen) => {
                 let lengths: Vec<usize> = inputs.iter().map(|input| input.len() / 2).collect();
@@ -312,7 +368,7 @@ impl FrozenNetwork {
     pub(crate) fn pictures(&self) -> Result<&FrozenBackbone> {
         match self {
             Self::Pictures(frozen) => Ok(frozen),
-            Self::Text(_) | Self::Speech(_) => Err(Error::Recipe {
+            Self::Text(_) | Self::Speech(_) | Self::Detector(_) => Err(Error::Recipe {
                 reason: "the depth is chosen by itself for pictures only".to_owned(),
                 help: "leave out --freeze auto; --freeze layer3 or --fine-tune 3 open the last layers".to_owned(),
             }),
@@ -322,7 +378,7 @@ impl FrozenNetwork {
     pub(crate) fn arithmetic(&self) -> Arithmetic {
         match self {
             Self::Pictures(frozen) => frozen.arithmetic(),
-            Self::Text(_) | Self::Speech(_) => Arithmetic::F32,
+            Self::Text(_) | Self::Speech(_) | Self::Detector(_) => Arithmetic::F32,
         }
     }
 }

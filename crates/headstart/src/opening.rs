@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use crate::backbones::retinanet;
 use crate::embedded;
 use crate::error::{Error, Result};
 use crate::hub;
 use crate::labels;
-use crate::load::{self, Pretrained, PretrainedSpeech, PretrainedText};
+use crate::load::{self, Pretrained, PretrainedDetector, PretrainedSpeech, PretrainedText};
 use crate::name_map::{Classifier, no_classifier};
 use crate::network::Network;
 use crate::parameters::Parameters;
@@ -35,7 +36,7 @@ impl<T: Task> Opened<T> {
     /// # Errors
     /// Of loading, of the data set, of a stage or classifier that is not there.
     pub(crate) fn open(recipe: &Recipe, options: &RunOptions, observer: &mut dyn Observer) -> Result<Self> {
-        let (network, recipe, original) = match T::READS {
+        let (mut network, recipe, original) = match T::READS {
             Reads::Pictures => {
                 if recipe.lora.is_some() {
                     return Err(wrong("adapters stand on the attention of a transformer", "leave --lora out"));
@@ -48,6 +49,7 @@ impl<T: Task> Opened<T> {
                 let speech = open_speech(recipe)?;
                 (Network::Speech(Box::new(speech)), recipe.clone(), None)
             }
+            Reads::Objects => (Network::Detector(Box::new(open_detector(recipe)?)), recipe.clone(), None),
             Reads::Text => (Network::Text(Box::new(open_text(recipe, &options.stop, observer)?)), recipe.clone(), None),
         };
         tell(&network, observer);
@@ -55,6 +57,7 @@ impl<T: Task> Opened<T> {
             network.frozen_depth(&phase.freeze)?;
         }
         let task = open_task::<T>(&recipe, &network, original.as_ref(), options, observer)?;
+        task.adapt_network(&mut network);
         let recipe = Recipe { head: task.head_recipe(&recipe.head)?, ..recipe };
         let weights_digest = weights_digest(&network, original.as_ref());
         let mut untrained = first_head(&task, &recipe, &network, original, observer)?.with_prefix("head.");
@@ -152,6 +155,33 @@ fn open_speech(recipe: &Recipe) -> Result<PretrainedSpeech> {
     speech.without_last(recipe.speech.drop_source_layers, recipe.seed)
 }
 
+/// The detector that a recipe asks for, at the input size that it asks for.
+fn open_detector(recipe: &Recipe) -> Result<PretrainedDetector> {
+    if recipe.lora.is_some() {
+        return Err(wrong("adapters stand on the attention of a transformer", "leave --lora out"));
+    }
+    if recipe.phases.iter().any(|phase| phase.freeze == Freeze::Auto) {
+        return Err(wrong(
+            "the depth is chosen by itself for classes of pictures only",
+            "write --freeze all, none, or a stage of the network",
+        ));
+    }
+    // What is no detector carries a RetinaNet.
+    let on_embedded = || load::detector::retinanet_on(&embedded::load()?, retinanet::WIDTHS.1, None, recipe.seed);
+    let mut detector = match recipe.weights.as_deref() {
+        None | Some(embedded::NAME) => on_embedded()?,
+        Some("random") => on_embedded()?.untrained(recipe.seed),
+        Some(weights) => match weights.strip_prefix("random:") {
+            Some(path) => load::load_detector(Path::new(path))?.untrained(recipe.seed),
+            None => load::load_detector(Path::new(weights))?,
+        },
+    };
+    if let Some(size) = recipe.input_size {
+        detector.plan.resize_input(size)?;
+    }
+    Ok(detector)
+}
+
 /// What was loaded.
 fn tell(network: &Network, observer: &mut dyn Observer) {
     for name in network.unused().iter().take(3) {
@@ -169,6 +199,7 @@ fn tell(network: &Network, observer: &mut dyn Observer) {
         }
         Network::Text(text) => (text.transformer.family.family.to_owned(), None, Some(text.reader.longest)),
         Network::Speech(speech) => (speech.family.to_owned(), None, None),
+        Network::Detector(detector) => (detector.plan.name.clone(), Some(detector.plan.input[1]), None),
     };
     observer.event(&Event::Backbone {
         name: network.name().to_owned(),

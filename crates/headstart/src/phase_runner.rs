@@ -143,11 +143,12 @@ impl<T: Task> PhaseRunner<'_, T> {
                 None => Cow::Borrowed(examples),
             }
         }
-        let loss = |outputs: Tensor<2>, asked: Asked<'_>| {
-            task.loss(recipe, outputs, Asked { examples: &learned(hold_out, asked.examples), ..asked })
+        let loss = |outputs: Tensor<2>, asked: Asked<'_>, pass: usize| {
+            let asked = Asked { examples: &learned(hold_out, asked.examples), ..asked };
+            task.loss_of_view(recipe, outputs, asked, sources.view_number(pass))
         };
-        let train_score = |asked: Asked<'_>, outputs: &[f32]| {
-            task.score(recipe, Part::Train, Asked { examples: &learned(hold_out, asked.examples), ..asked }, outputs)
+        let train_score = |asked: Asked<'_>, outputs: &[f32], loss: f32| {
+            task.training_score(recipe, Asked { examples: &learned(hold_out, asked.examples), ..asked }, outputs, loss)
         };
         let validation_score = |asked: Asked<'_>, outputs: &[f32]| -> Score {
             match hold_out {

@@ -14,6 +14,7 @@ use crate::depth::Budget;
 use crate::error::{Error, Result};
 use crate::nn::{LoraRecipe, NormStatistics};
 use crate::parameters::Parameters;
+use crate::tasks::object_detection::DetectionRecipe;
 
 /// Everything that decides the result of a run, so that the same recipe gives the same bundle.
 ///
@@ -58,6 +59,9 @@ pub struct Recipe {
     /// Low-rank adapters on the attention of a transformer: of its open stages they alone learn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraRecipe>,
+    /// How objects are learned; what suits photographs when absent. Of object detection alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection: Option<DetectionRecipe>,
     /// Steps that count as an epoch; the data goes round in an order drawn anew for each round. All data once when absent.
     pub steps_per_epoch: Option<usize>,
     /// What is put on the backbone.
@@ -111,6 +115,7 @@ impl Default for Recipe {
             batch: 32,
             micro_batch: None,
             lora: None,
+            detection: None,
             steps_per_epoch: None,
             head: HeadRecipe::default(),
             label_smoothing: 0.0,

@@ -197,7 +197,7 @@ fn straight_line<T: Task>(recipe: &Recipe, options: &RunOptions, observer: &mut 
             }
         }
         Network::Text(text) => tokenizer = Some(text.reader.tokenizer.to_bytes()?),
-        Network::Speech(_) => {}
+        Network::Speech(_) | Network::Detector(_) => {}
     }
     let arrays = Arrays { backbone: &backbone, stored: stored.as_ref().unwrap_or(&backbone), head: &head };
     write(&options.out, &manifest, &arrays, tokenizer.as_deref())?;

@@ -54,6 +54,11 @@ impl<'a, T: Task> Sources<'a, T> {
         Ok((Box::new(CachedSource::open(train)?), validation, times))
     }
 
+    /// Which view of the training examples a pass over them shows.
+    pub(crate) fn view_number(&self, pass: usize) -> u32 {
+        view_number(pass, self.recipe.views, self.depth == 0 && T::HAS_FRESH_VIEWS)
+    }
+
     /// Features of a whole backbone for the final scores: cached where the weights are as published.
     pub(crate) fn for_scoring(&self, part: Part, published: bool, stop: &AtomicBool) -> Result<Box<dyn Source + 'a>> {
         if published {
@@ -162,10 +167,12 @@ impl<'a, T: Task> Sources<'a, T> {
         };
         let published = match self.network {
             Network::Pictures(pretrained) => pretrained.classifier.as_ref(),
-            Network::Text(_) | Network::Speech(_) => None,
+            Network::Text(_) | Network::Speech(_) | Network::Detector(_) => None,
         };
         let classifier = published.filter(|_| all_stages && !taps && recipe.head.pool == Pool::Logits);
         let classifier = classifier.map(|classifier| classifier.parameters.digest());
+        let boxes = recipe.detection.as_ref().filter(|_| view > 0);
+        let views = boxes.map(|boxes| serde_json::to_string(boxes).expect("plain numbers"));
         let key = CacheKey {
             backbone: self.network.name(),
             variant: &self.network.variant(),
@@ -176,6 +183,7 @@ impl<'a, T: Task> Sources<'a, T> {
             taps,
             classifier: classifier.as_deref(),
             view: view_key,
+            views: views.as_deref(),
             precision: recipe.feature_precision,
             arithmetic: frozen.arithmetic(),
             examples: &examples_digest(&task.digests(part)),
@@ -187,17 +195,23 @@ impl<'a, T: Task> Sources<'a, T> {
     /// Preprocessed pictures, decoded at every reading, or tokens.
     fn inputs(&self, part: Part, views: u32) -> ComputedSource<'a> {
         let (task, recipe, network) = (self.task, self.recipe, self.network);
+        let is_fresh = part == Part::Train && T::HAS_FRESH_VIEWS;
         ComputedSource {
             layout: self.frozen.layout(0, recipe.head.pool),
             examples: task.digests(part).len(),
             group: 1,
             compute: Box::new(move |examples, epoch| {
-                let number = (epoch % views as usize) as u32;
+                let number = view_number(epoch, views, is_fresh);
                 let input = |&example: &usize| task.input(part, example, network, View { number, ..plain(recipe) });
                 examples.iter().map(input).collect()
             }),
         }
     }
+}
+
+/// The plain picture and its other views in turn, or a new view each time.
+fn view_number(pass: usize, views: u32, is_fresh: bool) -> u32 {
+    if is_fresh { pass as u32 + 1 } else { (pass % views as usize) as u32 }
 }
 
 fn plain(recipe: &Recipe) -> View<'_> {

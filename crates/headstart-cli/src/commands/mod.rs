@@ -1,7 +1,10 @@
 //! One file a command.
 
 pub(crate) mod cache;
+pub(crate) mod convert_data;
 pub(crate) mod demo;
+pub(crate) mod detect;
+mod detection_recipe;
 pub(crate) mod evaluate;
 pub(crate) mod export;
 pub(crate) mod extract;

@@ -11,7 +11,7 @@ use headstart::tasks::image_classification::decode::Candidate;
 use headstart::train::observer::Work;
 use headstart::{Bundle, Error};
 
-use super::{threads, transcribe};
+use super::{detect, threads, transcribe};
 use crate::arguments::Predict;
 use crate::progress::{Display, Style};
 use crate::report::{Failure, Result};
@@ -34,6 +34,9 @@ pub(crate) fn run(options: &Predict) -> Result {
         true => files(&options.inputs, "recording", &has_audio_extension)?,
         false => files(&options.inputs, "photo", &has_image_extension)?,
     };
+    if bundle.finds_objects() {
+        return detect::run(&bundle, &paths, options, &progress(options, paths.len()));
+    }
     let progress = progress(options, paths.len());
     let threads = threads(options.threads);
     let predictions = match hears {

@@ -7,6 +7,7 @@ use headstart::recipe::{Arithmetic, ClassWeights, Optimizer, Output, Phase, Prec
 use headstart::tasks::{self, Reads};
 use headstart::{Freeze, HeadRecipe, Recipe};
 
+use super::detection_recipe;
 use crate::arguments::{
     Activation, LoraStored, OptimizerName, RecipeOptions, Schedule as ScheduleName, SpeakersChoice,
 };
@@ -32,6 +33,7 @@ pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
     let reads = reads(options);
     let mut recipe = match &options.recipe {
         Some(path) => Recipe::read(path)?,
+        None if finds_objects(options) => detection_recipe::preset(options),
         None => preset(options, reads),
     };
     if let Some(data) = &options.data {
@@ -110,6 +112,9 @@ pub(crate) fn from_options(options: &RecipeOptions) -> Result<Recipe> {
         None => {}
     }
     recipe.budget = options.budget.as_deref().map(str::parse).transpose()?.or(recipe.budget);
+    if finds_objects(options) {
+        detection_recipe::lay_over(&mut recipe, options);
+    }
     set_phases(&mut recipe, options, reads);
     // The published classifier is kept as it is, unless it is asked to learn.
     if recipe.head.original && options.recipe.is_none() && options.epochs.is_none() && options.fine_tune.is_none() {
@@ -152,6 +157,11 @@ fn reads(options: &RecipeOptions) -> Reads {
     tasks::find(options.task.as_deref(), data).map_or(Reads::Pictures, |task| task.reads)
 }
 
+fn finds_objects(options: &RecipeOptions) -> bool {
+    let data = options.data.as_deref().unwrap_or(std::path::Path::new(""));
+    tasks::find(options.task.as_deref(), data).is_ok_and(|task| task.reads == Reads::Objects)
+}
+
 fn is_auto(options: &RecipeOptions) -> bool {
     options.freeze.as_deref() == Some("auto")
 }
@@ -162,6 +172,15 @@ fn set_phases(recipe: &mut Recipe, options: &RecipeOptions, reads: Reads) {
         // No network of recordings travels in the program.
         None => reads == Reads::Speech,
     };
+    if finds_objects(options) {
+        if options.recipe.is_none() {
+            recipe.phases = detection_recipe::phases(options, from_scratch);
+        }
+        if let (Some(rate), Some(phase)) = (options.lr, recipe.phases.last_mut()) {
+            phase.learning_rate = rate;
+        }
+        return;
+    }
     let typed_freeze = options.freeze.as_ref().map(|text| Freeze::from(text.clone()));
     if is_auto(options) {
         let head = Phase {

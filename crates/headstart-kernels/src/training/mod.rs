@@ -137,7 +137,7 @@ impl ConvNorm {
         if !window.is_usable() || !spec.activation.is_usable() || spec.in_channels * spec.out_channels == 0 {
             return Err(KernelError::Invalid(UNUSABLE));
         }
-        if spec.activation.curve().is_some() {
+        if spec.activation == Activation::Silu {
             return Err(KernelError::Invalid("an activation that has no backward here"));
         }
         if input.channels != spec.in_channels || (spec.depthwise && spec.in_channels != spec.out_channels) {

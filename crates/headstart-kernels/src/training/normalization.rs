@@ -18,6 +18,8 @@ pub(super) struct Affine {
     slope: Vec<f32>,
     low: f32,
     high: f32,
+    /// What values below zero are multiplied by.
+    leak: f32,
 }
 
 /// Sums over pixels of the gradient before the activation.
@@ -52,7 +54,8 @@ impl Affine {
         let shift = beta.iter().zip(mean.iter().zip(&scale)).map(|(beta, (mean, scale))| beta - mean * scale).collect();
         let (low, high) = spec.activation.bounds();
         let zeros = vec![0.0; gamma.len()];
-        Self { scale, shift, mean: mean.to_vec(), inverse, constant: zeros.clone(), slope: zeros, low, high }
+        let leak = spec.activation.leak();
+        Self { scale, shift, mean: mean.to_vec(), inverse, constant: zeros.clone(), slope: zeros, low, high, leak }
     }
 
     /// Takes into account that mean and variance are functions of the batch of `count` pixels.
@@ -103,14 +106,15 @@ pub(super) fn statistics(values: &[f32], picture: usize, channels: usize) -> (Ve
 #[inline(always)]
 fn apply_plain(affine: &Affine, values: &[f32], output: &mut [f32]) {
     let channels = affine.scale.len();
-    let (low, high) = (affine.low, affine.high);
+    let (low, high, leak) = (affine.low, affine.high, affine.leak);
     for (from, to) in values.chunks_exact(channels).zip(output.chunks_exact_mut(channels)) {
         let parameters = affine.scale.iter().zip(&affine.shift);
         for ((to, from), (scale, shift)) in to.iter_mut().zip(from).zip(parameters) {
             let value = from * scale + shift;
             // Comparisons leave a NaN as it is.
             let value = if value < low { low } else { value };
-            *to = if value > high { high } else { value };
+            let value = if value > high { high } else { value };
+            *to = if value < 0.0 { value * leak } else { value };
         }
     }
 }
@@ -121,7 +125,7 @@ const BLOCK: usize = 256;
 #[inline(always)]
 fn back_plain(affine: &Affine, values: &[f32], gradient: &[f32], mut output: Option<&mut [f32]>, sums: &mut Sums) {
     let channels = affine.scale.len();
-    let (low, high) = (affine.low, affine.high);
+    let (low, high, leak) = (affine.low, affine.high, affine.leak);
     let mut block = vec![0.0f32; 2 * channels];
     for (index, (values, gradient)) in
         values.chunks(BLOCK * channels).zip(gradient.chunks(BLOCK * channels)).enumerate()
@@ -141,6 +145,7 @@ fn back_plain(affine: &Affine, values: &[f32], gradient: &[f32], mut output: Opt
                     for c in 0..channels {
                         let before = value[c] * scale[c] + shift[c];
                         let open = if before > low && before < high { gradient[c] } else { 0.0 };
+                        let open = if before > 0.0 { open } else { open * leak };
                         let distance = value[c] - mean[c];
                         plain[c] += open;
                         weighted[c] += open * distance;
@@ -151,6 +156,7 @@ fn back_plain(affine: &Affine, values: &[f32], gradient: &[f32], mut output: Opt
                     for c in 0..channels {
                         let before = value[c] * scale[c] + shift[c];
                         let open = if before > low && before < high { gradient[c] } else { 0.0 };
+                        let open = if before > 0.0 { open } else { open * leak };
                         plain[c] += open;
                         weighted[c] += open * (value[c] - mean[c]);
                     }

@@ -2,6 +2,7 @@
 
 pub mod bert;
 mod config;
+pub mod darknet;
 pub mod deepspeech;
 pub mod gpt2;
 pub mod inception_v3;
@@ -9,6 +10,7 @@ pub mod mobilenet_v1;
 pub mod mobilenet_v2;
 pub mod published;
 pub mod resnet;
+pub mod retinanet;
 pub mod vgg16;
 
 use burn::module::Module;
@@ -109,6 +111,8 @@ macro_rules! registry {
                 #[doc = concat!("See [`", stringify!($module), "`].")]
                 $network($type),
             )*
+            /// A network that gives maps of several sizes.
+            Detector(Graph),
             /// A transformer of any shape.
             Transformer(crate::nn::Transformer),
             /// A DeepSpeech of any width.
@@ -121,6 +125,7 @@ macro_rules! registry {
             pub fn resume_from(&self, stage: usize, features: Features, statistics: NormStatistics) -> Features {
                 match self {
                     $(Self::$network(network) => network.resume_from(stage, features, statistics),)*
+                    Self::Detector(network) => network.resume_from(stage, features, statistics),
                     Self::Transformer(network) => network.resume_from(stage, features, None),
                     Self::DeepSpeech(network) => network.resume_from(stage, features, None),
                 }

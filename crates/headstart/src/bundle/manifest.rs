@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::backbones::Conventions;
 use crate::depth::Choice;
 use crate::load::Writing;
+use crate::load::detector::DetectorPlan;
 use crate::network::Network;
 use crate::nn::{DeepSpeechShape, TransformerShape};
 use crate::recipe::{Pool, Recipe};
@@ -67,6 +68,9 @@ pub struct BundledBackbone {
     /// What a network of recordings is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speech: Option<BundledSpeech>,
+    /// What a network that finds objects is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detector: Option<DetectorPlan>,
     /// Where the pretrained weights came from.
     pub source: String,
     /// BLAKE3 of the pretrained arrays.
@@ -114,6 +118,11 @@ impl BundledBackbone {
                 speech = Some(BundledSpeech { shape: pretrained.shape, writing });
                 (None, None, pretrained.licence.clone(), None)
             }
+            Network::Detector(detector) => (None, None, detector.licence.clone(), None),
+        };
+        let detector = match network {
+            Network::Detector(detector) => Some(detector.plan.clone()),
+            _ => None,
         };
         Self {
             name: network.name().to_owned(),
@@ -121,6 +130,7 @@ impl BundledBackbone {
             conventions,
             text,
             speech,
+            detector,
             source: network.source().to_owned(),
             pretrained_digest,
             licence,

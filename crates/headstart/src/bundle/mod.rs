@@ -4,6 +4,7 @@
 //! The bytes are a function of the recipe, the weights and the data: no dates, no durations, no machine names.
 
 pub(crate) mod arrays;
+pub mod detect;
 pub mod export;
 pub mod manifest;
 pub mod predict;

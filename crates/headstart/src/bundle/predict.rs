@@ -17,10 +17,12 @@ use super::transcribe::Hearing;
 use crate::backbones;
 use crate::error::{Error, Result};
 use crate::features::Rows;
+use crate::load::detector::DetectorPlan;
 use crate::load::{Pretrained, TextReader};
 use crate::model::{FrozenBackbone, Head};
 use crate::name_map::Classifier;
 use crate::network::FrozenNetwork;
+use crate::nn::map_graph::FrozenMaps;
 use crate::nn::named::values;
 use crate::nn::{FrozenDeepSpeech, FrozenTransformer};
 use crate::parameters::Parameters;
@@ -28,6 +30,8 @@ use crate::recipe::{Output, Pool};
 use crate::tasks::Reads;
 use crate::tasks::image_classification::ClassificationHead;
 use crate::tasks::image_classification::decode::{self, Candidate};
+use crate::tasks::object_detection::DetectionHead;
+use crate::tasks::object_detection::loss::output_count;
 use crate::tasks::text_classification::metrics::THRESHOLD;
 use crate::tasks::token_classification;
 use crate::tasks::token_classification::data::WordTokens;
@@ -94,7 +98,7 @@ fn is_zero(count: &usize) -> bool {
 #[derive(Debug)]
 pub(crate) struct Predictor {
     network: FrozenNetwork,
-    head: ClassificationHead,
+    head: BundledHead,
     sample: Sample,
     pool: Pool,
     output: Output,
@@ -107,6 +111,14 @@ enum Sample {
     Picture(Preprocess),
     Text(Box<TextReader>),
     Recording(Box<Hearing>),
+    Objects(Box<DetectorPlan>),
+}
+
+/// The head of any task.
+#[derive(Debug)]
+enum BundledHead {
+    Classes(Box<ClassificationHead>),
+    Objects(Box<DetectionHead>),
 }
 
 impl Predictor {
@@ -116,6 +128,19 @@ impl Predictor {
         head: &Parameters,
         tokenizer: Option<&[u8]>,
     ) -> Result<Self> {
+        if let Some(plan) = &manifest.backbone.detector {
+            plan.graph.check()?;
+            let frozen = FrozenMaps::new(&plan.graph, backbone, plan.shape())?;
+            let head = DetectionHead::load(&plan.head, head, &Device::default())?;
+            return Ok(Self {
+                network: FrozenNetwork::Detector(Box::new(frozen)),
+                head: BundledHead::Objects(Box::new(head)),
+                sample: Sample::Objects(Box::new(plan.clone())),
+                pool: manifest.recipe.head.pool,
+                output: manifest.recipe.head.output,
+                labels: manifest.labels.clone(),
+            });
+        }
         let (network, sample) = match (&manifest.backbone.conventions, &manifest.backbone.text, tokenizer) {
             (Some(conventions), _, _) => {
                 let (spec, _) = backbones::find(&manifest.backbone.name)?;
@@ -158,7 +183,11 @@ impl Predictor {
         };
         Ok(Self {
             network,
-            head: ClassificationHead::load(&manifest.recipe.head, head, &Device::default())?,
+            head: BundledHead::Classes(Box::new(ClassificationHead::load(
+                &manifest.recipe.head,
+                head,
+                &Device::default(),
+            )?)),
             sample,
             pool: manifest.recipe.head.pool,
             output: manifest.recipe.head.output,
@@ -172,12 +201,14 @@ impl Predictor {
 
     /// Outputs of the head for pictures, `[pictures, N]`.
     pub(crate) fn outputs(&self, pictures: &[RgbImage], threads: usize) -> Result<Vec<f32>> {
-        let Sample::Picture(preprocess) = &self.sample else {
-            return Err(self.wrong_sample("pictures"));
-        };
         let mut rows = Rows::default();
         for picture in pictures {
-            rows.push(self.features(&preprocess.apply(picture), threads)?);
+            let input = match &self.sample {
+                Sample::Picture(preprocess) => preprocess.apply(picture),
+                Sample::Objects(plan) => plan.values(&plan.letterboxed(picture)),
+                Sample::Text(_) | Sample::Recording(_) => return Err(self.wrong_sample("pictures")),
+            };
+            rows.push(self.features(&input, threads)?);
         }
         Ok(self.head_outputs(rows))
     }
@@ -222,7 +253,7 @@ impl Predictor {
 
     fn wrong_sample(&self, given: &str) -> Error {
         let reads = match &self.sample {
-            Sample::Picture(_) => "reads pictures",
+            Sample::Picture(_) | Sample::Objects(_) => "reads pictures",
             Sample::Text(_) => "reads texts",
             Sample::Recording(_) => "hears recordings",
         };
@@ -232,8 +263,24 @@ impl Predictor {
         }
     }
 
+    /// What is known of a detector, if the bundle is one.
+    pub(super) fn detector(&self) -> Option<&DetectorPlan> {
+        match &self.sample {
+            Sample::Objects(plan) => Some(plan),
+            _ => None,
+        }
+    }
+
+    /// Class names in the order of the outputs.
+    pub(super) fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
     /// Outputs of a row: one a label, or a single one for two classes.
     pub(super) fn output_count(&self) -> usize {
+        if let Some(plan) = self.detector() {
+            return output_count(plan, self.labels.len());
+        }
         if self.output == Output::Sigmoid { 1 } else { self.labels.len() }
     }
 
@@ -252,11 +299,21 @@ impl Predictor {
 
     pub(super) fn head_outputs(&self, rows: Rows) -> Vec<f32> {
         let layout = self.network.layout(self.network.stage_count(), self.pool);
-        values(self.head.forward(layout.tensor(rows, &Device::default()), None))
+        let features = layout.tensor(rows, &Device::default());
+        values(match &self.head {
+            BundledHead::Classes(head) => head.forward(features, None),
+            BundledHead::Objects(head) => head.forward(features, None),
+        })
     }
 
     /// Class probabilities of one decoded picture; threads share it out by rows.
     fn probabilities(&self, picture: &RgbImage, threads: usize) -> Result<Vec<f32>> {
+        if self.detector().is_some() {
+            return Err(Error::Recipe {
+                reason: "this bundle finds objects, and the class of a picture was asked for".to_owned(),
+                help: "ask for the objects of the picture".to_owned(),
+            });
+        }
         Ok(decode::probabilities(&self.outputs(std::slice::from_ref(picture), threads)?, self.output))
     }
 
@@ -340,6 +397,7 @@ impl Bundle {
             Sample::Picture(_) => Reads::Pictures,
             Sample::Text(_) => Reads::Text,
             Sample::Recording(_) => Reads::Speech,
+            Sample::Objects(_) => Reads::Objects,
         }
     }
 

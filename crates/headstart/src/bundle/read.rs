@@ -12,7 +12,10 @@ use super::predict::Predictor;
 use super::self_test::{OUTPUTS, PICTURES, SOUND, TEXTS, worst};
 use crate::backbones::{self, SPEECH, TRANSFORMERS};
 use crate::error::{Error, Result};
-use crate::load::{Pretrained, PretrainedSpeech, PretrainedText, PretrainedTransformer, TextReader, Writer, load_text};
+use crate::load::{
+    Pretrained, PretrainedDetector, PretrainedSpeech, PretrainedText, PretrainedTransformer, TextReader, Writer,
+    load_text,
+};
 use crate::name_map::{Classifier, no_classifier};
 use crate::nn::LoraStore;
 use crate::parameters::Parameters;
@@ -155,6 +158,31 @@ pub(crate) fn pretrained(path: &Path) -> Result<Option<Pretrained>> {
         licence: manifest.backbone.licence,
         unused: Vec::new(),
         classifier: None,
+    }))
+}
+
+/// The pretrained part of a bundle that finds objects, its head with it; `None` when the file is no bundle.
+///
+/// # Errors
+/// Of the reader, for a file that is a bundle.
+pub(crate) fn pretrained_detector(path: &Path) -> Result<Option<PretrainedDetector>> {
+    if path.is_dir() {
+        return Ok(None);
+    }
+    let Ok(checkpoint) = weights::open(path) else { return Ok(None) };
+    let Some(manifest) = read_manifest(checkpoint.as_ref())? else { return Ok(None) };
+    let Some(plan) = manifest.backbone.detector else {
+        return Err(bundle_error(path, "it finds no objects, and a detector was asked for"));
+    };
+    plan.graph.check()?;
+    let arrays = read_all(checkpoint.as_ref())?;
+    Ok(Some(PretrainedDetector {
+        plan,
+        parameters: arrays.strip_prefix("backbone."),
+        head: Some(arrays.strip_prefix("head.")),
+        labels: Some(manifest.labels),
+        source: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        licence: manifest.backbone.licence,
     }))
 }
 

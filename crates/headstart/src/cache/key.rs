@@ -28,6 +28,9 @@ pub(crate) struct CacheKey<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) classifier: Option<&'a str>,
     pub(crate) view: ViewKey<'a>,
+    /// What else decides the views beside the plain one, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) views: Option<&'a str>,
     pub(crate) precision: Precision,
     pub(crate) arithmetic: Arithmetic,
     /// Digest of the digests of the examples, in order.
@@ -98,6 +101,7 @@ mod tests {
             taps: false,
             classifier: None,
             view: ViewKey::Plain,
+            views: None,
             precision: Precision::F32,
             arithmetic: Arithmetic::F32,
             examples: "e",

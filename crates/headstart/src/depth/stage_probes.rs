@@ -86,11 +86,11 @@ fn head_accuracy<T: Task>(line: &PhaseRunner<'_, T>, stage: &Tap<'_>, hold_out: 
         train: &Subset::new(stage, &hold_out.learned),
         validation: Some(&Subset::new(stage, &hold_out.held)),
         objective: Objective {
-            loss: &|outputs, asked| {
+            loss: &|outputs, asked, _| {
                 let examples = &hold_out.learned(asked.examples);
                 task.loss(recipe, outputs, Asked { examples, ..asked })
             },
-            train_score: &|asked, outputs| score(&hold_out.learned(asked.examples), asked.rows, outputs),
+            train_score: &|asked, outputs, _| score(&hold_out.learned(asked.examples), asked.rows, outputs),
             validation_score: &|asked, outputs| score(&hold_out.held(asked.examples), asked.rows, outputs),
         },
         stop: &options.stop,

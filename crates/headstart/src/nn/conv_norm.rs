@@ -343,7 +343,7 @@ impl ConvNorm {
     }
 }
 
-pub(super) fn activate(input: Tensor<4>, function: kernels::Activation) -> Tensor<4> {
+pub(crate) fn activate(input: Tensor<4>, function: kernels::Activation) -> Tensor<4> {
     match function {
         kernels::Activation::Relu => activation::relu(input),
         kernels::Activation::Relu6 => input.clamp(0.0, 6.0),

@@ -10,6 +10,7 @@ use headstart_kernels as kernels;
 use crate::backbones::{StageLayers, expect_map};
 use crate::error::Result;
 use crate::features::Features;
+use crate::nn::MapGraph;
 use crate::nn::conv_norm::{ConvNorm, ConvNormSpec, NormPadding, NormStatistics, Padding};
 use crate::parameters::{ParameterSpec, Parameters};
 
@@ -71,7 +72,7 @@ impl Stages {
             Ok((name.to_owned(), ConvNorm::load(spec, family, parameters, name, device)?))
         };
         let convolutions = self.convolutions().into_iter().map(load).collect::<Result<Vec<_>>>()?;
-        Ok(Graph { convolutions, stages: Arc::new(self), padding: family.padding })
+        Ok(Graph { convolutions, plan: Arc::new(Plan::Chain(self, family.padding)) })
     }
 }
 
@@ -161,22 +162,39 @@ impl PoolSpec {
     }
 }
 
-/// Trainable form of an architecture: its convolutions by name, and the stages that they stand in.
+/// Trainable form of an architecture: its convolutions by name, and what they are parts of.
 #[derive(Debug, Clone)]
 pub struct Graph {
-    /// In the order of [`Stages::convolutions`].
+    /// In the order of the plan.
     convolutions: Vec<(String, ConvNorm)>,
-    stages: Arc<Stages>,
-    padding: Padding,
+    plan: Arc<Plan>,
+}
+
+/// How the convolutions stand together.
+#[derive(Debug, Clone)]
+enum Plan {
+    /// Nodes one after the other, and how their family pads.
+    Chain(Stages, Padding),
+    /// Nodes that take any earlier result.
+    Maps(MapGraph),
 }
 
 impl Graph {
+    /// The trainable form of a network that gives several maps.
+    pub(crate) fn of_maps(graph: &MapGraph, parameters: &Parameters, device: &Device) -> Result<Self> {
+        Ok(Self { convolutions: graph.load(parameters, device)?, plan: Arc::new(Plan::Maps(graph.clone())) })
+    }
+
     /// Stages from number `stage` on.
     pub(crate) fn resume_from(&self, stage: usize, features: Features, statistics: NormStatistics) -> Features {
+        let stages = match self.plan.as_ref() {
+            Plan::Chain(stages, _) => stages,
+            Plan::Maps(graph) => return graph.resume_from(&self.convolutions, stage, features, statistics),
+        };
         let mut map = expect_map(features).permute([0, 2, 3, 1]); // [B, H, W, C]
-        let skipped = Stages(self.stages.0[..stage].to_vec());
+        let skipped = Stages(stages.0[..stage].to_vec());
         let mut convolutions = self.convolutions[skipped.convolutions().len()..].iter();
-        for node in self.stages.0[stage..].iter().flatten() {
+        for node in stages.0[stage..].iter().flatten() {
             map = self.forward(node, map, &mut convolutions, statistics);
         }
         Features::Map(map.permute([0, 3, 1, 2]))
@@ -200,7 +218,7 @@ impl Graph {
                     .flatten();
                 chained.unwrap_or_else(|| layers.iter().fold(input, |map, layer| layer.forward(map, statistics)))
             }
-            Node::Pool(pool) => pool.forward(input, self.padding),
+            Node::Pool(pool) => pool.forward(input, self.padding()),
             Node::Branches(branches) => {
                 let results = branches.iter().map(|nodes| self.chain(nodes, input.clone(), convolutions, statistics));
                 Tensor::cat(results.collect(), 3)
@@ -210,6 +228,13 @@ impl Graph {
                 let kept = self.chain(shortcut, input, convolutions, statistics);
                 crate::nn::conv_norm::activate(sum + kept, *activation)
             }
+        }
+    }
+
+    fn padding(&self) -> Padding {
+        match self.plan.as_ref() {
+            Plan::Chain(_, padding) => *padding,
+            Plan::Maps(_) => Padding::Symmetric,
         }
     }
 
@@ -228,7 +253,7 @@ impl Graph {
             let layer = change(&name, layer);
             (name, layer)
         });
-        Self { convolutions: changed.collect(), stages: self.stages, padding: self.padding }
+        Self { convolutions: changed.collect(), plan: self.plan }
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod deepspeech;
 pub(crate) mod dense;
 pub(crate) mod graph;
 mod lstm_steps;
+pub mod map_graph;
 pub(crate) mod named;
 pub(crate) mod transformer;
 
@@ -18,5 +19,6 @@ pub(crate) use cpu_tensors::release_buffers;
 pub use deepspeech::{DeepSpeech, DeepSpeechShape, DeepSpeechStream, FrozenDeepSpeech};
 pub use dense::Dense;
 pub use graph::Graph;
+pub use map_graph::MapGraph;
 pub(crate) use transformer::is_adapter;
 pub use transformer::{DenseActivation, FrozenTransformer, LoraRecipe, LoraStore, Transformer, TransformerShape};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::image_classification::metrics::ClassificationMetrics;
+use super::object_detection::metrics::DetectionMetrics;
 use super::speech_recognition::metrics::SpeechMetrics;
 use super::text_classification::metrics::LabelMetrics;
 use super::token_classification::metrics::EntityMetrics;
@@ -19,6 +20,8 @@ pub enum Metrics {
     Entities(EntityMetrics),
     /// Of transcripts.
     Speech(SpeechMetrics),
+    /// Of objects in pictures.
+    Detections(Box<DetectionMetrics>),
 }
 
 impl Metrics {
@@ -54,14 +57,23 @@ impl Metrics {
         }
     }
 
-    /// The one number that a model is compared by, in [0, 1]: accuracy, F1 over all labels or entities, or the
-    /// part of the characters that needs no correction.
+    /// Those of objects.
+    pub fn detections(&self) -> Option<&DetectionMetrics> {
+        match self {
+            Self::Detections(metrics) => Some(metrics),
+            _ => None,
+        }
+    }
+
+    /// The one number that a model is compared by, in [0, 1]: accuracy, F1 over all labels or entities, the
+    /// part of the characters that needs no correction, or mAP at IoU 0.5.
     pub fn headline(&self) -> f64 {
         match self {
             Self::Classes(metrics) => metrics.accuracy,
             Self::Labels(metrics) => metrics.micro_average.f1,
             Self::Entities(metrics) => metrics.entities.micro.f1,
             Self::Speech(metrics) => (1.0 - metrics.character_error_rate).max(0.0),
+            Self::Detections(metrics) => metrics.voc_map.unwrap_or(0.0),
         }
     }
 }

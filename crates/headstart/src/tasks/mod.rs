@@ -4,6 +4,7 @@ pub mod audio_classification;
 pub(crate) mod classes;
 pub mod image_classification;
 mod metrics;
+pub mod object_detection;
 pub(crate) mod recordings;
 pub mod speech_recognition;
 pub mod text_classification;
@@ -61,6 +62,7 @@ pub const TASKS: &[&TaskSpec] = &[
     &token_classification::SPEC,
     &speech_recognition::SPEC,
     &audio_classification::SPEC,
+    &object_detection::SPEC,
 ];
 
 /// The task called `name`, or the one that recognizes the data.
@@ -92,6 +94,8 @@ pub enum Reads {
     Text,
     /// Recordings.
     Speech,
+    /// Pictures in which objects are found.
+    Objects,
 }
 
 /// A subset of the examples.
@@ -143,6 +147,9 @@ pub trait Task: Sized + Sync {
 
     /// What its network reads.
     const READS: Reads;
+
+    /// Whether each pass over pictures of which nothing is frozen shows a view of its own, however many are cached below a cut.
+    const HAS_FRESH_VIEWS: bool = false;
 
     /// The task's head.
     type Head: Head;
@@ -215,6 +222,19 @@ pub trait Task: Sized + Sync {
 
     /// Mean loss of a batch of training examples, `outputs` `[B, N]`.
     fn loss(&self, recipe: &Recipe, outputs: Tensor<2>, asked: Asked<'_>) -> Tensor<1>;
+
+    /// [`Task::loss`] where the view decides what is right.
+    fn loss_of_view(&self, recipe: &Recipe, outputs: Tensor<2>, asked: Asked<'_>, _view: u32) -> Tensor<1> {
+        self.loss(recipe, outputs, asked)
+    }
+
+    /// Changes of the network that the data ask for, such as other anchors; none by default.
+    fn adapt_network(&self, _network: &mut Network) {}
+
+    /// What an epoch line says of a batch while it is learned; `loss` is its mean.
+    fn training_score(&self, recipe: &Recipe, asked: Asked<'_>, outputs: &[f32], _loss: f32) -> Score {
+        self.score(recipe, Part::Train, asked, outputs)
+    }
 
     /// Loss and accuracy of `outputs`, `[examples, N]` row-major, on some examples of a part.
     fn score(&self, recipe: &Recipe, part: Part, asked: Asked<'_>, outputs: &[f32]) -> Score;

@@ -18,12 +18,15 @@ use crate::random::Stream;
 use crate::recipe::{Phase, Recipe};
 use crate::tasks::{Asked, Score};
 
+/// Examples, outputs and their mean loss → what an epoch line says of them.
+type TrainScore<'a> = dyn Fn(Asked<'_>, &[f32], f32) -> Score + 'a;
+
 /// What a task asks of the outputs; closures, so that training knows no task.
 pub(crate) struct Objective<'a> {
-    /// Mean loss of a batch of training examples.
-    pub(crate) loss: &'a dyn Fn(Tensor<2>, Asked<'_>) -> Tensor<1>,
-    /// Loss and right answers on training examples.
-    pub(crate) train_score: &'a dyn Fn(Asked<'_>, &[f32]) -> Score,
+    /// Mean loss of a batch of training examples, in the views that belong to a pass over them.
+    pub(crate) loss: &'a dyn Fn(Tensor<2>, Asked<'_>, usize) -> Tensor<1>,
+    /// Loss and right answers on training examples, of which the mean loss is known.
+    pub(crate) train_score: &'a TrainScore<'a>,
     /// Loss and right answers on validation examples.
     pub(crate) validation_score: &'a dyn Fn(Asked<'_>, &[f32]) -> Score,
 }
@@ -97,7 +100,7 @@ impl PhaseContext<'_> {
                     let asked = Asked { examples, rows: &rows };
                     let features = self.train.layout().tensor(read, &device);
                     let outputs = model.forward(self.depth, features, self.phase.norm, Some(&mut noise));
-                    let loss = (self.objective.loss)(outputs.clone(), asked);
+                    let loss = (self.objective.loss)(outputs.clone(), asked, pass);
                     let value = loss.clone().into_scalar::<f32>();
                     if !value.is_finite() {
                         return Err(Error::Diverged {
@@ -108,7 +111,7 @@ impl PhaseContext<'_> {
                             learning_rate: rate,
                         });
                     }
-                    let score = (self.objective.train_score)(asked, &values(outputs));
+                    let score = (self.objective.train_score)(asked, &values(outputs), value);
                     step_score.add(score);
                     match self.recipe.micro_batch {
                         None => whole = Some(loss.backward()),

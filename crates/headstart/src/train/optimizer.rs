@@ -159,6 +159,15 @@ impl GradientSum {
     }
 }
 
+/// Norm of the gradient of every parameter, by name.
+#[cfg(test)]
+pub(crate) fn norms<M: Module>(module: &M, gradients: &Gradients) -> Vec<(String, f64)> {
+    let mut all = GradientSum::default();
+    all.add(module, gradients);
+    let norm = |sum: Tensor<1>| values(sum).iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+    all.sums.into_iter().map(|(name, sum)| (name, norm(sum))).collect()
+}
+
 struct Adder<'a> {
     sum: &'a mut GradientSum,
     gradients: &'a Gradients,

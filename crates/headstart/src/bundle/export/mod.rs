@@ -107,7 +107,8 @@ impl Bundle {
         let (backbone, head) = self.arrays()?;
         let manifest = self.manifest();
         let Some(conventions) = &manifest.backbone.conventions else {
-            let reason = "bundles that read texts are not exported yet".to_owned();
+            let what = if self.finds_objects() { "find objects" } else { "read texts" };
+            let reason = format!("bundles that {what} are not exported yet");
             return Err(Error::Export { format: format.name, path: path.to_owned(), reason });
         };
         let (spec, _) = backbones::find(&manifest.backbone.name)?;

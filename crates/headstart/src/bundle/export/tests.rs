@@ -69,6 +69,7 @@ impl Example {
             task: "image_classification".to_owned(),
             labels,
             backbone: BundledBackbone {
+                detector: None,
                 name: spec.name.to_owned(),
                 variant: variant.name.to_owned(),
                 conventions: Some(conventions),

@@ -127,7 +127,9 @@ impl Transformer {
         let (states, sequences) = match features {
             Features::Tokens(tokens) => (self.embed(&tokens, noise.as_deref_mut()), tokens.sequences),
             Features::Sequence(states, sequences) => (states, sequences),
-            Features::Vector(_) | Features::Map(_) => unreachable!("a transformer reads tokens, or states of them"),
+            Features::Vector(_) | Features::Map(_) | Features::Maps(_) => {
+                unreachable!("a transformer reads tokens, or states of them")
+            }
         };
         Features::Sequence(self.run_layers(stage.saturating_sub(1), states, &sequences, noise), sequences)
     }

@@ -71,7 +71,9 @@ impl ClassificationHead {
                 )
             }
             (Features::Sequence(states, sequences), pool) => condense_sequences(states, &sequences, pool),
-            (Features::Tokens(_), _) => unreachable!("a head stands behind a network"),
+            (Features::Tokens(_) | Features::Maps(_), _) => {
+                unreachable!("a classifier stands behind one map or states")
+            }
             (Features::Map(map), Pool::Flatten) => {
                 let [batch, channels, height, width] = map.dims();
                 map.permute([0, 2, 3, 1]).reshape([batch, height * width * channels]) // [B, H·W·C]
