@@ -73,6 +73,7 @@ fn fit_text(checkpoint: &dyn Checkpoint) -> String {
             }
             text
         }
+        _ if checkpoint.format() == "darknet" => detector_text(checkpoint.path()),
         _ if let Some(text) = transformer_text(checkpoint.path()) => text,
         _ if let Some(text) = speech_text(checkpoint.path()) => text,
         Some(fit) => format!("fits no backbone that we have; nearest: {}\n", fit.first_error()),
@@ -95,6 +96,20 @@ fn transformer_text(path: &std::path::Path) -> Option<String> {
         tables::count(shape.vocabulary),
         shape.positions
     ))
+}
+
+/// What a network of Darknet is.
+fn detector_text(path: &std::path::Path) -> String {
+    let detector = match load::load_detector(path) {
+        Ok(detector) => detector,
+        Err(error) => return format!("is no detector that we can build: {error}\n"),
+    };
+    let [height, width] = detector.plan.input;
+    let classes = match &detector.labels {
+        Some(labels) => tables::shortened(labels, 6),
+        None => "what its classes are called is not said".to_owned(),
+    };
+    format!("finds objects (darknet, {width} × {height} pixels): {classes}\n")
 }
 
 /// What a DeepSpeech is.

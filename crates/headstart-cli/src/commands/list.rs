@@ -2,7 +2,7 @@
 
 use comfy_table::{Table, presets};
 use headstart::backbones::published::Published;
-use headstart::backbones::{BACKBONES, SPEECH, TRANSFORMERS};
+use headstart::backbones::{BACKBONES, SPEECH, TRANSFORMERS, darknet, retinanet};
 use headstart::bundle::export::EXPORTS;
 use headstart::data::layouts::LAYOUTS;
 use headstart::tasks::TASKS;
@@ -11,6 +11,17 @@ use headstart::weights::FORMATS;
 use crate::arguments::{List, Listed};
 use crate::report::Result;
 use crate::{tables, terminal};
+
+/// Networks that find objects: name, what decides their size, names of their arrays, paper.
+const DETECTORS: [(&str, &str, &str, &str); 2] = [
+    (
+        darknet::NAME,
+        "of the .cfg",
+        "darknet",
+        "Redmon and Farhadi 2018, arXiv:1804.02767; Bochkovskiy et al. 2020, arXiv:2004.10934",
+    ),
+    (retinanet::NAME, "of its backbone", "torchvision", "Lin et al. 2017, arXiv:1708.02002"),
+];
 
 pub(crate) fn run(options: &List) -> Result {
     let mut table = Table::new();
@@ -91,6 +102,9 @@ pub(crate) fn run(options: &List) -> Result {
                     spec.licence.to_owned(),
                     spec.paper.to_owned(),
                 ]);
+            }
+            for (name, variant, families, paper) in DETECTORS {
+                table.add_row([name, variant, "", "pictures with boxes", families, "", "", paper]);
             }
         }
         Listed::Tasks => {

@@ -3,8 +3,10 @@
 //! Source of the equations: TensorFlow's `LSTMBlockCell` without peepholes; gates lie in its order i, c, f, o. With x the input
 //! and h the output of the frame before:
 //!
-//!     i, g, f, o = σ, tanh, σ, σ of [x, h] · kernel + bias
-//!     c = f · c + i · g;  h = o · tanh c
+//! ```text
+//! i, g, f, o = σ, tanh, σ, σ of [x, h] · kernel + bias
+//! c = f · c + i · g;  h = o · tanh c
+//! ```
 //!
 //! Sequences lie one after the other without padding. The product with x is one for all frames; that with h is one a frame,
 //! of as few rows as there are sequences, and its cost is reading the matrix. So the matrix is packed once into panels that
