@@ -112,7 +112,7 @@ pub struct MapConvolution {
     pub depthwise: bool,
     /// Normalization, or a bias.
     pub is_normalized: bool,
-    /// Last of all; one that [`Function::fused`] has.
+    /// Last of all; one that `Function::fused` has.
     pub activation: Function,
 }
 
