@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use headstart_data::boxes::Object;
-use headstart_data::layouts::{self, Split};
-use headstart_data::speech::SpeechTarget;
-use headstart_data::text::{Outcome, Target, TextExample};
+use headstart_data::layouts::{self, Skipped, Split};
+use headstart_data::speech::{SpeechTarget, Utterance};
+use headstart_data::text::{Outcome, Problem, Target, TextExample};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::Bundle;
@@ -89,24 +89,12 @@ fn evaluate_photos(
     let examples: Vec<_> =
         listing.examples.iter().filter(|example| held_out.is_none() || example.split == held_out).collect();
 
-    let results = each(&examples, threads, &|done| progress(done, examples.len()), &|example| {
+    let mut skipped = unreadable(listing.skipped.clone());
+    let read = readable(&examples, threads, progress, &mut skipped, &|example| &example.path, &|example| {
         bundle.probabilities_of(&example.path)
     })?;
-    let mut skipped: Vec<Unreadable> = listing
-        .skipped
-        .iter()
-        .map(|skipped| Unreadable { path: skipped.path.clone(), reason: skipped.reason.clone() })
-        .collect();
-    let (mut probabilities, mut truth) = (Vec::new(), Vec::new());
-    for (example, result) in examples.iter().zip(results) {
-        match result {
-            Ok(row) => {
-                probabilities.extend(row);
-                truth.push(label_of[example.label]);
-            }
-            Err(error) => skipped.push(Unreadable { path: example.path.clone(), reason: error.to_string() }),
-        }
-    }
+    let truth: Vec<usize> = read.iter().map(|(example, _)| label_of[example.label]).collect();
+    let probabilities: Vec<f32> = read.into_iter().flat_map(|(_, row)| row).collect();
     if truth.is_empty() {
         return Err(Error::Recipe {
             reason: format!("`{}` has no readable photo to score", data.display()),
@@ -131,22 +119,15 @@ fn evaluate_boxes(
     let held_out = held_out(set.pictures.iter().map(|picture| picture.split));
     let pictures: Vec<_> =
         set.pictures.iter().filter(|picture| held_out.is_none() || picture.split == held_out).collect();
-    let results = each(&pictures, threads, &|done| progress(done, pictures.len()), &|picture| {
+    let mut skipped = unreadable(set.listing().skipped);
+    let read = readable(&pictures, threads, progress, &mut skipped, &|picture| &picture.path, &|picture| {
         bundle.scored_detections(&picture.path)
     })?;
-    let listing = set.listing();
-    let mut skipped: Vec<Unreadable> =
-        listing.skipped.into_iter().map(|skipped| Unreadable { path: skipped.path, reason: skipped.reason }).collect();
     let (mut truths, mut found) = (Vec::new(), Vec::new());
-    for (picture, result) in pictures.iter().zip(results) {
-        match result {
-            Ok(detections) => {
-                let objects = picture.objects.iter().map(|object| Object { class: label_of[object.class], ..*object });
-                truths.push(objects.collect::<Vec<_>>());
-                found.push(detections);
-            }
-            Err(error) => skipped.push(Unreadable { path: picture.path.clone(), reason: error.to_string() }),
-        }
+    for (picture, detections) in read {
+        let objects = picture.objects.iter().map(|object| Object { class: label_of[object.class], ..*object });
+        truths.push(objects.collect::<Vec<_>>());
+        found.push(detections);
     }
     if truths.is_empty() {
         return Err(Error::Recipe {
@@ -157,6 +138,35 @@ fn evaluate_boxes(
     let borrowed: Vec<&[Object]> = truths.iter().map(Vec::as_slice).collect();
     let metrics = Metrics::Detections(Box::new(DetectionMetrics::new(&borrowed, &found, labels)));
     Ok(Evaluation { metrics, labels: labels.clone(), examples: truths.len(), skipped })
+}
+
+/// What `work` makes of each item, in order; those whose file cannot be read are added to `skipped`.
+fn readable<'i, I: Sync, R: Send>(
+    items: &[&'i I],
+    threads: usize,
+    progress: &(dyn Fn(usize, usize) + Sync),
+    skipped: &mut Vec<Unreadable>,
+    path: &dyn Fn(&I) -> &Path,
+    work: &(dyn Fn(&I) -> Result<R> + Sync),
+) -> Result<Vec<(&'i I, R)>> {
+    let results = each(items, threads, &|done| progress(done, items.len()), &|item| work(item))?;
+    let mut read = Vec::with_capacity(items.len());
+    for (item, result) in items.iter().zip(results) {
+        match result {
+            Ok(result) => read.push((*item, result)),
+            Err(error) => skipped.push(Unreadable { path: path(item).to_owned(), reason: error.to_string() }),
+        }
+    }
+    Ok(read)
+}
+
+/// What a layout left out.
+fn unreadable(skipped: Vec<Skipped>) -> Vec<Unreadable> {
+    skipped.into_iter().map(|skipped| Unreadable { path: skipped.path, reason: skipped.reason }).collect()
+}
+
+fn of_problem(problem: &Problem) -> Unreadable {
+    Unreadable { path: problem.file.clone(), reason: problem.to_string() }
 }
 
 /// The part that is scored; all of the data where it has none of these.
@@ -207,8 +217,7 @@ fn evaluate_texts(
         false => text_metrics(bundle, &examples, threads, &progress)?,
     };
     let skipped = set.problems.iter().filter(|problem| problem.outcome == Outcome::Skipped);
-    let skipped =
-        skipped.map(|problem| Unreadable { path: problem.file.clone(), reason: problem.to_string() }).collect();
+    let skipped = skipped.map(of_problem).collect();
     Ok(Evaluation { metrics, labels: labels.clone(), examples: examples.len(), skipped })
 }
 
@@ -228,29 +237,23 @@ fn evaluate_recordings(
     let held_out = held_out(set.utterances.iter().map(|utterance| utterance.split));
     let asked: Vec<_> =
         set.utterances.iter().filter(|utterance| held_out.is_none() || utterance.split == held_out).collect();
-    let heard = each(&asked, threads, &|done| progress(done, asked.len()), &|utterance| match bundle.writing() {
+    let mut skipped: Vec<Unreadable> = set.problems.iter().map(of_problem).collect();
+    let hear = |utterance: &Utterance| match bundle.writing() {
         Some(_) => bundle.transcribe(&utterance.path, decoding, &|_| {}).map(|found| Heard::Text(found.text)),
         None => bundle.sound_probabilities(&utterance.path).map(Heard::Class),
-    })?;
-    let mut skipped: Vec<Unreadable> = set
-        .problems
-        .iter()
-        .map(|problem| Unreadable { path: problem.file.clone(), reason: problem.to_string() })
-        .collect();
+    };
+    let heard = readable(&asked, threads, progress, &mut skipped, &|utterance| &utterance.path, &hear)?;
     let (mut pairs, mut probabilities, mut truth) = (Vec::new(), Vec::new(), Vec::new());
-    for (utterance, heard) in asked.iter().zip(heard) {
+    for (utterance, heard) in heard {
         match (heard, &utterance.target, bundle.writing()) {
-            (Ok(Heard::Text(text)), SpeechTarget::Transcript(reference), Some(writing)) => {
+            (Heard::Text(text), SpeechTarget::Transcript(reference), Some(writing)) => {
                 pairs.push((writing.style.apply(reference), text));
             }
-            (Ok(Heard::Class(row)), SpeechTarget::Class(class), _) => {
+            (Heard::Class(row), SpeechTarget::Class(class), _) => {
                 probabilities.extend(row);
                 truth.push(label_of[*class]);
             }
-            (Ok(_), ..) => {}
-            (Err(error), ..) => {
-                skipped.push(Unreadable { path: utterance.path.clone(), reason: error.to_string() });
-            }
+            _ => {}
         }
     }
     let examples = pairs.len() + truth.len();

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use serde::Serialize;
 
-use crate::backbones::{Backbone, Conventions};
+use crate::backbones::{Backbone, Conventions, map_layout};
 use crate::error::{Error, Result};
 use crate::features::{FeatureLayout, Sequences, Tokens};
 use crate::load::detector::{DetectorPlan, HeadPlan};
@@ -195,19 +195,14 @@ impl Network {
         }
     }
 
-    /// What it reads, and what it is called.
-    fn kind(&self) -> (&'static str, &str) {
-        match self {
-            Self::Pictures(_) => ("pictures", self.source()),
-            Self::Text(_) => ("texts", self.source()),
-            Self::Speech(_) => ("recordings", self.source()),
-            Self::Detector(_) => ("pictures for objects", self.source()),
-        }
-    }
-
     fn unexpected(&self, expected: &str, help: &str) -> Error {
-        let (reads, source) = self.kind();
-        let reason = format!("`{source}` reads {reads}, and {expected} were expected");
+        let reads = match self {
+            Self::Pictures(_) => "pictures",
+            Self::Text(_) => "texts",
+            Self::Speech(_) => "recordings",
+            Self::Detector(_) => "pictures for objects",
+        };
+        let reason = format!("`{}` reads {reads}, and {expected} were expected", self.source());
         Error::Recipe { reason, help: help.to_owned() }
     }
 
@@ -243,9 +238,7 @@ impl Network {
             _ => Err(self.unexpected("recordings", "give a DeepSpeech with --weights FILE")),
         }
     }
-}
 
-impl Network {
     /// The network as one that finds objects.
     ///
     /// # Errors
@@ -288,15 +281,9 @@ impl FrozenNetwork {
     /// Layout after `depth` stages, condensed by `pool` if those are all; of the input for depth 0.
     pub(crate) fn layout(&self, depth: usize, pool: Pool) -> FeatureLayout {
         match self {
-            Self::Pictures(frozen) if depth == 0 => {
-                let input = frozen.input();
-                FeatureLayout::Map { channels: input.channels, height: input.height, width: input.width }
-            }
+            Self::Pictures(frozen) if depth == 0 => map_layout(frozen.input()),
             Self::Pictures(frozen) => frozen.layout(depth, pool),
-            Self::Detector(frozen) if depth == 0 => {
-                let input = frozen.input();
-                FeatureLayout::Map { channels: input.channels, height: input.height, width: input.width }
-            }
+            Self::Detector(frozen) if depth == 0 => map_layout(frozen.input()),
             Self::Detector(frozen) => FeatureLayout::Maps(frozen.layout(depth)),
             Self::Text(_) if depth == 0 => FeatureLayout::Tokens,
             Self::Text(frozen) if depth == self.stage_count() && pool != Pool::Tokens => {
@@ -388,8 +375,8 @@ fn condensed(states: &[f32], sequences: &Sequences, width: usize, pool: Pool, al
     let of_rows = |rows: std::ops::Range<usize>| {
         let states = &states[rows.start * width..rows.end * width];
         match pool {
-            _ if !all_stages => states.to_vec(),
             Pool::Tokens => states.to_vec(),
+            _ if !all_stages => states.to_vec(),
             Pool::First => states[..width].to_vec(),
             Pool::Last => states[states.len() - width..].to_vec(),
             Pool::Average | Pool::Flatten | Pool::Logits => average(states, width),

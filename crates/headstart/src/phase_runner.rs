@@ -144,8 +144,8 @@ impl<T: Task> PhaseRunner<'_, T> {
             }
         }
         let loss = |outputs: Tensor<2>, asked: Asked<'_>, pass: usize| {
-            let asked = Asked { examples: &learned(hold_out, asked.examples), ..asked };
-            task.loss_of_view(recipe, outputs, asked, sources.view_number(pass))
+            let (examples, view) = (&learned(hold_out, asked.examples), sources.view_number(pass));
+            task.loss(recipe, outputs, Asked { examples, view, ..asked })
         };
         let train_score = |asked: Asked<'_>, outputs: &[f32], loss: f32| {
             task.training_score(recipe, Asked { examples: &learned(hold_out, asked.examples), ..asked }, outputs, loss)

@@ -8,6 +8,7 @@ use headstart_data::audio::augment::SpeechAugmentation;
 use headstart_data::augmentation::Augmentation;
 use headstart_data::speech::split::Speakers;
 use headstart_data::speech::style::TranscriptStyle;
+use headstart_data::split::SplitRule;
 use serde::{Deserialize, Serialize};
 
 use crate::depth::Budget;
@@ -580,6 +581,15 @@ impl Recipe {
 }
 
 impl Recipe {
+    /// How much of the data goes where, of what the data set does not say itself.
+    pub(crate) fn split_rule(&self) -> SplitRule {
+        let validation = match self.validation {
+            Validation::Fraction(fraction) => fraction,
+            Validation::Folder(_) => 0.0,
+        };
+        SplitRule { validation, test: self.test, seed: self.seed }
+    }
+
     /// A backbone with the products of its adapters in its matrices, if the recipe has adapters.
     pub(crate) fn without_adapters<'p>(&self, backbone: &'p Parameters) -> Result<Cow<'p, Parameters>> {
         Ok(match &self.lora {

@@ -7,9 +7,10 @@ use headstart::{Bundle, Error};
 use image::RgbImage;
 use serde_json::json;
 
+use super::predict::{end, tell_unreadable};
 use super::threads;
 use crate::arguments::Predict;
-use crate::report::{Failure, Result};
+use crate::report::Result;
 use crate::{annotate, terminal};
 
 pub(super) fn run(bundle: &Bundle, paths: &[PathBuf], options: &Predict, progress: &(dyn Fn(usize) + Sync)) -> Result {
@@ -51,10 +52,7 @@ pub(super) fn run(bundle: &Bundle, paths: &[PathBuf], options: &Predict, progres
             }
             Err(unreadable) => {
                 failed += 1;
-                if options.json {
-                    terminal::line(&json!({ "path": unreadable.path, "error": unreadable.reason }).to_string());
-                }
-                terminal::error_line(&format!("skipped  {}", unreadable.reason));
+                tell_unreadable(unreadable, options.json);
             }
         }
     }
@@ -64,11 +62,7 @@ pub(super) fn run(bundle: &Bundle, paths: &[PathBuf], options: &Predict, progres
         write_png(&folder.join("contact_sheet.png"), &annotate::contact_sheet(&thumbnails))?;
         terminal::error_line(&format!("wrote    {}", folder.display()));
     }
-    if failed > 0 {
-        terminal::error_line(&format!("{failed} of {} files could not be read", found.len()));
-        return Err(Failure::Told(1));
-    }
-    Ok(())
+    end(failed, found.len())
 }
 
 /// `photo.jpg  2 cells, 1 platelet`.

@@ -15,7 +15,6 @@ use crate::{tables, terminal};
 pub(crate) fn run(options: &Evaluate) -> Result {
     let bundle = predict::open(&options.bundle, options.weights.as_deref(), options.no_self_test)?;
     let display = Mutex::new(Display::new(if options.json { Style::Quiet } else { Style::Human }));
-    transcribe::check(&bundle, &options.writing)?;
     let words = transcribe::word_model(&bundle, &options.writing)?;
     let decoding = transcribe::decoding(&options.writing, words.as_ref());
     let progress = |done, total| {

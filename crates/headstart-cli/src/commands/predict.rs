@@ -70,16 +70,26 @@ pub(super) fn tell<P: serde::Serialize>(
             Ok(prediction) => terminal::line(&line(prediction)),
             Err(unreadable) => {
                 failed += 1;
-                if as_json {
-                    let line = serde_json::json!({ "path": unreadable.path, "error": unreadable.reason });
-                    terminal::line(&line.to_string());
-                }
-                terminal::error_line(&format!("skipped  {}", unreadable.reason));
+                tell_unreadable(unreadable, as_json);
             }
         }
     }
+    end(failed, predictions.len())
+}
+
+/// A file that could not be read.
+pub(super) fn tell_unreadable(unreadable: &Unreadable, as_json: bool) {
+    if as_json {
+        let line = serde_json::json!({ "path": unreadable.path, "error": unreadable.reason });
+        terminal::line(&line.to_string());
+    }
+    terminal::error_line(&format!("skipped  {}", unreadable.reason));
+}
+
+/// How a prediction of `all` files ends, of which so many could not be read.
+pub(super) fn end(failed: usize, all: usize) -> Result {
     if failed > 0 {
-        terminal::error_line(&format!("{failed} of {} files could not be read", predictions.len()));
+        terminal::error_line(&format!("{failed} of {all} files could not be read"));
         return Err(Failure::Told(1));
     }
     Ok(())

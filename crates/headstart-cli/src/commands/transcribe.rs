@@ -46,8 +46,9 @@ pub(super) fn check(bundle: &Bundle, options: &WritingOptions) -> Result {
     .into())
 }
 
-/// The model of words that was named.
+/// The model of words that was named, where the bundle writes.
 pub(super) fn word_model(bundle: &Bundle, options: &WritingOptions) -> Result<Option<WordModel>> {
+    check(bundle, options)?;
     Ok(options.language_model.as_deref().map(|path| bundle.word_model(path)).transpose()?)
 }
 

@@ -104,37 +104,38 @@ pub struct BundledSpeech {
 impl BundledBackbone {
     /// What a bundle says of a network.
     pub(crate) fn of(network: &Network, pretrained_digest: String, writing: Option<Writing>) -> Self {
-        let mut speech = None;
-        let (conventions, text, licence, classifier) = match network {
-            Network::Pictures(pretrained) => {
-                let classifier = pretrained.classifier.as_ref().map(|classifier| classifier.pool);
-                (Some(pretrained.conventions.clone()), None, pretrained.licence.clone(), classifier)
-            }
-            Network::Text(text) => {
-                let bundled = BundledText { shape: text.transformer.shape, max_tokens: text.reader.longest };
-                (None, Some(bundled), text.licence.clone(), None)
-            }
-            Network::Speech(pretrained) => {
-                speech = Some(BundledSpeech { shape: pretrained.shape, writing });
-                (None, None, pretrained.licence.clone(), None)
-            }
-            Network::Detector(detector) => (None, None, detector.licence.clone(), None),
-        };
-        let detector = match network {
-            Network::Detector(detector) => Some(detector.plan.clone()),
-            _ => None,
-        };
-        Self {
+        let bundled = Self {
             name: network.name().to_owned(),
             variant: network.variant(),
-            conventions,
-            text,
-            speech,
-            detector,
+            conventions: None,
+            text: None,
+            speech: None,
+            detector: None,
             source: network.source().to_owned(),
             pretrained_digest,
-            licence,
-            classifier,
+            licence: None,
+            classifier: None,
+        };
+        match network {
+            Network::Pictures(pretrained) => Self {
+                conventions: Some(pretrained.conventions.clone()),
+                licence: pretrained.licence.clone(),
+                classifier: pretrained.classifier.as_ref().map(|classifier| classifier.pool),
+                ..bundled
+            },
+            Network::Text(text) => Self {
+                text: Some(BundledText { shape: text.transformer.shape, max_tokens: text.reader.longest }),
+                licence: text.licence.clone(),
+                ..bundled
+            },
+            Network::Speech(pretrained) => Self {
+                speech: Some(BundledSpeech { shape: pretrained.shape, writing }),
+                licence: pretrained.licence.clone(),
+                ..bundled
+            },
+            Network::Detector(detector) => {
+                Self { detector: Some(detector.plan.clone()), licence: detector.licence.clone(), ..bundled }
+            }
         }
     }
 }

@@ -50,6 +50,14 @@ pub struct Prediction {
     pub top: Vec<Candidate>,
 }
 
+impl Prediction {
+    /// The `top` most probable classes of a file, the best at least.
+    pub(super) fn new(path: &Path, probabilities: &[f32], labels: &[String], top: usize) -> Self {
+        let top = decode::top(probabilities, labels, top.max(1));
+        Self { path: path.to_owned(), label: top[0].label.clone(), probability: top[0].probability, top }
+    }
+}
+
 /// A picture that could not be predicted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Unreadable {
@@ -128,19 +136,6 @@ impl Predictor {
         head: &Parameters,
         tokenizer: Option<&[u8]>,
     ) -> Result<Self> {
-        if let Some(plan) = &manifest.backbone.detector {
-            plan.graph.check()?;
-            let frozen = FrozenMaps::new(&plan.graph, backbone, plan.shape())?;
-            let head = DetectionHead::load(&plan.head, head, &Device::default())?;
-            return Ok(Self {
-                network: FrozenNetwork::Detector(Box::new(frozen)),
-                head: BundledHead::Objects(Box::new(head)),
-                sample: Sample::Objects(Box::new(plan.clone())),
-                pool: manifest.recipe.head.pool,
-                output: manifest.recipe.head.output,
-                labels: manifest.labels.clone(),
-            });
-        }
         let (network, sample) = match (&manifest.backbone.conventions, &manifest.backbone.text, tokenizer) {
             (Some(conventions), _, _) => {
                 let (spec, _) = backbones::find(&manifest.backbone.name)?;
@@ -160,6 +155,11 @@ impl Predictor {
                 };
                 let frozen = FrozenBackbone::new(&pretrained, backbone)?;
                 (FrozenNetwork::Pictures(frozen), Sample::Picture(conventions.preprocess.clone()))
+            }
+            (None, None, _) if let Some(plan) = &manifest.backbone.detector => {
+                plan.graph.check()?;
+                let frozen = FrozenMaps::new(&plan.graph, backbone, plan.shape())?;
+                (FrozenNetwork::Detector(Box::new(frozen)), Sample::Objects(Box::new(plan.clone())))
             }
             (None, None, _) if let Some(speech) = &manifest.backbone.speech => {
                 let hearing = Hearing { features: speech.shape.features(), writing: speech.writing.clone() };
@@ -181,18 +181,12 @@ impl Predictor {
                 });
             }
         };
-        Ok(Self {
-            network,
-            head: BundledHead::Classes(Box::new(ClassificationHead::load(
-                &manifest.recipe.head,
-                head,
-                &Device::default(),
-            )?)),
-            sample,
-            pool: manifest.recipe.head.pool,
-            output: manifest.recipe.head.output,
-            labels: manifest.labels.clone(),
-        })
+        let (device, recipe) = (Device::default(), &manifest.recipe.head);
+        let head = match &sample {
+            Sample::Objects(plan) => BundledHead::Objects(Box::new(DetectionHead::load(&plan.head, head, &device)?)),
+            _ => BundledHead::Classes(Box::new(ClassificationHead::load(recipe, head, &device)?)),
+        };
+        Ok(Self { network, head, sample, pool: recipe.pool, output: recipe.output, labels: manifest.labels.clone() })
     }
 
     pub(crate) fn reads_text(&self) -> bool {
@@ -364,8 +358,7 @@ impl Bundle {
     fn predict_top(&self, path: &Path, top: usize, threads: usize) -> Result<Prediction> {
         let picture = image::decode(path)?;
         let probabilities = self.predictor.probabilities(&picture, threads)?;
-        let top = decode::top(&probabilities, &self.predictor.labels, top.max(1));
-        Ok(Prediction { path: path.to_owned(), label: top[0].label.clone(), probability: top[0].probability, top })
+        Ok(Prediction::new(path, &probabilities, &self.predictor.labels, top))
     }
 
     /// Predicts many files in parallel, in order; those that are no pictures come back with the reason.

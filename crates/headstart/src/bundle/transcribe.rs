@@ -199,8 +199,7 @@ impl Bundle {
         each(paths, threads, progress, &|path| {
             let failed = |error: Error| Unreadable { path: path.clone(), reason: error.to_string() };
             let probabilities = self.sound_probabilities(path).map_err(failed)?;
-            let top = classes::top(&probabilities, &self.manifest().labels, top.max(1));
-            Ok(Prediction { path: path.clone(), label: top[0].label.clone(), probability: top[0].probability, top })
+            Ok(Prediction::new(path, &probabilities, &self.manifest().labels, top))
         })
     }
 }

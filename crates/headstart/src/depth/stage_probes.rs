@@ -74,7 +74,7 @@ fn head_accuracy<T: Task>(line: &PhaseRunner<'_, T>, stage: &Tap<'_>, hold_out: 
     let model = Model { backbone: None, head: task.load_head(&recipe.head, &untrained, &device)? };
     let phase = Phase { epochs: HEAD_EPOCHS, ..recipe.phases[0].clone() };
     let score = |examples: &[usize], rows: &[usize], outputs: &[f32]| {
-        task.score(recipe, Part::Train, Asked { examples, rows }, outputs)
+        task.score(recipe, Part::Train, Asked { examples, rows, view: 0 }, outputs)
     };
     let context = PhaseContext {
         recipe,

@@ -129,6 +129,14 @@ impl From<Split> for Part {
     }
 }
 
+/// The part of an example where other data are validated on: what its own data set calls validation is learned from.
+pub(crate) fn beside_validation(split: Option<Split>) -> Option<Split> {
+    Some(match split {
+        Some(Split::Test) => Split::Test,
+        _ => Split::Train,
+    })
+}
+
 /// A picture of an example: the plain one, or an augmented view.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct View<'a> {
@@ -223,11 +231,6 @@ pub trait Task: Sized + Sync {
     /// Mean loss of a batch of training examples, `outputs` `[B, N]`.
     fn loss(&self, recipe: &Recipe, outputs: Tensor<2>, asked: Asked<'_>) -> Tensor<1>;
 
-    /// [`Task::loss`] where the view decides what is right.
-    fn loss_of_view(&self, recipe: &Recipe, outputs: Tensor<2>, asked: Asked<'_>, _view: u32) -> Tensor<1> {
-        self.loss(recipe, outputs, asked)
-    }
-
     /// Changes of the network that the data ask for, such as other anchors; none by default.
     fn adapt_network(&self, _network: &mut Network) {}
 
@@ -250,6 +253,8 @@ pub struct Asked<'a> {
     pub examples: &'a [usize],
     /// Rows of outputs of each, where a head says something of every token or frame; views of one recording may differ.
     pub rows: &'a [usize],
+    /// Which view of each it is, for tasks in which it decides what is right; 0 is the plain one.
+    pub view: u32,
 }
 
 /// What an epoch line shows.
@@ -270,6 +275,11 @@ pub struct Score {
 impl Score {
     /// No example yet.
     pub(crate) const EMPTY: Self = Self { loss_sum: 0.0, losses: 0, correct: 0, count: 0, found: None };
+
+    /// Of examples of which only their mean loss is known.
+    pub(crate) fn of_mean_loss(loss: f32, examples: usize) -> Self {
+        Self { loss_sum: f64::from(loss) * examples as f64, losses: examples, ..Self::EMPTY }
+    }
 
     pub(crate) fn add(&mut self, other: Self) {
         self.loss_sum += other.loss_sum;

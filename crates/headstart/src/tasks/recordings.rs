@@ -11,10 +11,9 @@ use headstart_data::layouts::{self, Split};
 use headstart_data::speech::scan::{ScannedRecording, SpeechScan, scan};
 use headstart_data::speech::split::split;
 use headstart_data::speech::{SpeechSet, SpeechTarget};
-use headstart_data::split::SplitRule;
 
-use super::View;
 use super::watched::watched;
+use super::{View, beside_validation};
 use crate::error::{Error, Result};
 use crate::labels;
 use crate::nn::DeepSpeechShape;
@@ -53,12 +52,8 @@ impl SplitRecordings {
             check(&validation)?;
             add_validation(&mut set, validation)?;
         }
-        let fraction = match recipe.validation {
-            Validation::Fraction(fraction) => fraction,
-            Validation::Folder(_) => 0.0,
-        };
         let scanned = watched_scan(&set, options, observer)?;
-        let rule = SplitRule { validation: fraction, test: recipe.test, seed: recipe.seed };
+        let rule = recipe.split_rule();
         let assignment = split(&scanned, &rule, recipe.speech.speakers);
         for message in set.notes.iter().chain(&assignment.notes) {
             observer.event(&Event::Note { message: message.clone() });
@@ -110,11 +105,7 @@ fn watched_scan(set: &SpeechSet, options: &RunOptions, observer: &mut dyn Observ
 fn add_validation(set: &mut SpeechSet, validation: SpeechSet) -> Result<()> {
     let label_of = labels::positions(&validation.classes, &set.classes, "training class")?;
     for utterance in &mut set.utterances {
-        // What the data set itself calls validation is only that where no other was asked for.
-        utterance.split = Some(match utterance.split {
-            Some(Split::Test) => Split::Test,
-            _ => Split::Train,
-        });
+        utterance.split = beside_validation(utterance.split);
     }
     let before = set.files.len();
     set.files.extend(validation.files);

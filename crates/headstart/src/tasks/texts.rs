@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use headstart_data::layouts::{self, Split};
-use headstart_data::split::SplitRule;
 use headstart_data::text::{Outcome, Target, TargetKind, TextOptions, TextSet, copies};
 
 use crate::error::{Error, Result};
 use crate::labels;
 use crate::recipe::{Recipe, Validation};
+use crate::tasks::beside_validation;
 use crate::train::observer::{Event, Observer};
 
 /// A data set of texts with the part of each example.
@@ -45,11 +45,7 @@ impl SplitTexts {
         if let Validation::Folder(path) = &recipe.validation {
             add_validation(&mut set, path, recipe, check)?;
         }
-        let fraction = match recipe.validation {
-            Validation::Fraction(fraction) => fraction,
-            Validation::Folder(_) => 0.0,
-        };
-        let rule = SplitRule { validation: fraction, test: recipe.test, seed: recipe.seed };
+        let rule = recipe.split_rule();
         let assignment = copies::split(&set, &rule);
         for message in set.notes.iter().chain(&assignment.notes) {
             observer.event(&Event::Note { message: message.clone() });
@@ -121,11 +117,7 @@ fn add_validation(
     check(&validation)?;
     let label_of = labels::positions(&validation.labels, &set.labels, "training class")?;
     for example in &mut set.examples {
-        // What the data set itself calls validation is only that where no other was asked for.
-        example.split = Some(match example.split {
-            Some(Split::Test) => Split::Test,
-            _ => Split::Train,
-        });
+        example.split = beside_validation(example.split);
     }
     let before = set.files.len();
     set.files.extend(validation.files);

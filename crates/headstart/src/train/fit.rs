@@ -97,7 +97,7 @@ impl PhaseContext<'_> {
                 for examples in examples.chunks(self.recipe.micro_batch.unwrap_or(usize::MAX)) {
                     let read = self.train.read(examples, pass)?;
                     let rows = self.train.layout().rows(&read);
-                    let asked = Asked { examples, rows: &rows };
+                    let asked = Asked { examples, rows: &rows, view: 0 };
                     let features = self.train.layout().tensor(read, &device);
                     let outputs = model.forward(self.depth, features, self.phase.norm, Some(&mut noise));
                     let loss = (self.objective.loss)(outputs.clone(), asked, pass);
@@ -169,7 +169,7 @@ impl PhaseContext<'_> {
             Some(source) => {
                 let (outputs, rows) = evaluate(model, source, self.depth, self.recipe.batch.max(64))?;
                 let all: Vec<usize> = (0..source.len()).collect();
-                Some((self.objective.validation_score)(Asked { examples: &all, rows: &rows }, &outputs))
+                Some((self.objective.validation_score)(Asked { examples: &all, rows: &rows, view: 0 }, &outputs))
             }
             None => None,
         };

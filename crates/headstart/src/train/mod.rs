@@ -4,10 +4,13 @@ pub(crate) mod checkpoint;
 mod cpu_adam;
 pub(crate) mod evaluate;
 pub(crate) mod fit;
+mod given_gradient;
 pub(crate) mod hold_out;
 pub mod observer;
 pub(crate) mod optimizer;
 pub mod rate_finder;
+
+pub(crate) use given_gradient::given_gradient;
 
 use crate::error::Result;
 use crate::features::{FeatureLayout, Rows};

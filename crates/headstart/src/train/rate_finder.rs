@@ -135,7 +135,7 @@ impl PhaseContext<'_> {
             let counters = [self.index as u64, epoch as u64, step as u64];
             let mut noise = Stream::new(self.recipe.seed, "dropout", &counters);
             let outputs = model.forward(self.depth, features, self.phase.norm, Some(&mut noise));
-            let loss = (self.objective.loss)(outputs, Asked { examples, rows: &rows }, epoch);
+            let loss = (self.objective.loss)(outputs, Asked { examples, rows: &rows, view: 0 }, epoch);
             let value = f64::from(loss.clone().into_scalar::<f32>());
             if !value.is_finite() {
                 diverged = Some(rate);

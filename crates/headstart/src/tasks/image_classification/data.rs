@@ -8,14 +8,14 @@ use headstart_data::image;
 use headstart_data::layouts::{self, Listing, Split};
 use headstart_data::preprocess::Preprocess;
 use headstart_data::scan::{Scan, ScanMemo, scan};
-use headstart_data::split::{SplitRule, split};
+use headstart_data::split::split;
 
 use crate::error::{Error, Result};
 use crate::labels;
 use crate::recipe::{Recipe, Validation};
 use crate::run::RunOptions;
 use crate::tasks::watched::watched;
-use crate::tasks::{Part, View};
+use crate::tasks::{Part, View, beside_validation};
 use crate::train::observer::{Event, Observer, Work};
 
 /// The examples of an image folder by part, those that cannot be read left out.
@@ -48,11 +48,7 @@ impl ImageExamples {
             add_validation_folder(&mut listing, folder)?;
         }
         let scanned = watched_scan(&listing, options, observer)?;
-        let fraction = match recipe.validation {
-            Validation::Fraction(fraction) => fraction,
-            Validation::Folder(_) => 0.0,
-        };
-        let rule = SplitRule { validation: fraction, test: recipe.test, seed: recipe.seed };
+        let rule = recipe.split_rule();
         let assignment = split(&scanned, &listing.classes, &rule);
 
         for message in listing.notes.iter().chain(&assignment.notes) {
@@ -145,7 +141,7 @@ impl ImageExamples {
 }
 
 /// Scans on other threads while this one tells the observer how far it is.
-fn watched_scan(listing: &Listing, options: &RunOptions, observer: &mut dyn Observer) -> Result<Scan> {
+pub(crate) fn watched_scan(listing: &Listing, options: &RunOptions, observer: &mut dyn Observer) -> Result<Scan> {
     let memo = ScanMemo::open(options.cache.scan_memo());
     let (threads, stop) = (options.threads, options.stop.as_ref());
     let work = |done: &AtomicUsize| {
@@ -159,11 +155,7 @@ fn add_validation_folder(listing: &mut Listing, folder: &std::path::Path) -> Res
     let validation = layouts::open(folder)?;
     let label_of = labels::positions(&validation.classes, &listing.classes, "training class")?;
     for example in &mut listing.examples {
-        // What the data set itself calls validation is only that where no other folder was asked for.
-        example.split = Some(match example.split {
-            Some(Split::Test) => Split::Test,
-            _ => Split::Train,
-        });
+        example.split = beside_validation(example.split);
     }
     listing.examples.extend(validation.examples.into_iter().map(|mut example| {
         example.label = label_of[example.label];

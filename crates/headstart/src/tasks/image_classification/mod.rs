@@ -3,7 +3,7 @@
 pub mod decode;
 pub mod metrics;
 
-mod data;
+pub(crate) mod data;
 mod head;
 pub(crate) mod loss;
 

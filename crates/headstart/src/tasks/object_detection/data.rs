@@ -9,8 +9,7 @@ use headstart_data::boxes::views::Sample;
 use headstart_data::boxes::{DetectionSet, Object};
 use headstart_data::image::{self, RgbImage};
 use headstart_data::layouts::{self, Split};
-use headstart_data::scan::{ScanMemo, scan};
-use headstart_data::split::{SplitRule, split};
+use headstart_data::split::split;
 
 use super::DetectionRecipe;
 use crate::error::{Error, Result};
@@ -19,7 +18,8 @@ use crate::load::detector::DetectorPlan;
 use crate::random::Stream;
 use crate::recipe::{Recipe, Validation};
 use crate::run::RunOptions;
-use crate::tasks::Part;
+use crate::tasks::image_classification::data::watched_scan;
+use crate::tasks::{Part, beside_validation};
 use crate::train::observer::{Event, Observer};
 
 /// Decoded pictures are kept where all of them take no more bytes than this.
@@ -70,13 +70,8 @@ impl DetectionExamples {
             add_validation(&mut set, folder)?;
         }
         let listing = set.listing();
-        let memo = ScanMemo::open(options.cache.scan_memo());
-        let scanned = scan(&listing, options.threads, Some(&memo), &options.stop, &|_, _| {})?;
-        let fraction = match recipe.validation {
-            Validation::Fraction(fraction) => fraction,
-            Validation::Folder(_) => 0.0,
-        };
-        let rule = SplitRule { validation: fraction, test: recipe.test, seed: recipe.seed };
+        let scanned = watched_scan(&listing, options, observer)?;
+        let rule = recipe.split_rule();
         let assignment = match detection.splits_by_scene {
             true => split_by_scene(&scanned, &rule, SceneRule::RunningNumber { gap: None }),
             // There is one "class" of pictures: boxes decide nothing here.
@@ -257,11 +252,7 @@ fn add_validation(set: &mut DetectionSet, folder: &std::path::Path) -> Result<()
     let validation = layouts::open_boxes(folder)?;
     let class_of = labels::positions(&validation.classes, &set.classes, "training class")?;
     for picture in &mut set.pictures {
-        // What the data set itself calls validation is only that where no other was asked for.
-        picture.split = Some(match picture.split {
-            Some(Split::Test) => Split::Test,
-            _ => Split::Train,
-        });
+        picture.split = beside_validation(picture.split);
     }
     set.pictures.extend(validation.pictures.into_iter().map(|mut picture| {
         picture.objects.iter_mut().for_each(|object| object.class = class_of[object.class]);

@@ -3,6 +3,7 @@
 use headstart_data::boxes::BoundingBox;
 use headstart_data::boxes::suppression::{Decay, Detection, soft_suppress, suppress};
 use headstart_data::boxes::targets::yolo::sigmoid;
+use headstart_data::boxes::views::Placement;
 use serde::{Deserialize, Serialize};
 
 use super::head::BOX_VALUES;
@@ -64,7 +65,6 @@ pub(crate) fn decode(
     rule: &DecodeRule,
 ) -> Vec<Detected> {
     let placement = plan.placement(size);
-    let window = BoundingBox::of_picture(size.0, size.1);
     if let HeadPlan::RetinaNet { .. } = plan.head {
         let found = retinanet::candidates(plan, classes, outputs, size, rule);
         return chosen(&best(found), rule);
@@ -88,15 +88,26 @@ pub(crate) fn decode(
                 if score >= rule.least_score {
                     let raw = [values[0], values[1], values[2], values[3]];
                     let place = cells.decode(raw, (cell / cells.grid.1, cell % cells.grid.1), level.anchors[anchor]);
-                    let place = placement.back(&place.cast::<f64>()).intersection(&window);
-                    if place.is_finite() && place.has_area() {
-                        found.push(Detection { place, class, score: f64::from(score) });
-                    }
+                    found.extend(in_picture(&place, &placement, size).map(|place| Detection {
+                        place,
+                        class,
+                        score: f64::from(score),
+                    }));
                 }
             }
         }
     }
     chosen(&best(found), rule)
+}
+
+/// A place in the input as one in pixels of the picture, cut to it; `None` where nothing is left.
+pub(super) fn in_picture(
+    place: &BoundingBox<f32>,
+    placement: &Placement,
+    size: (u32, u32),
+) -> Option<BoundingBox<f64>> {
+    let place = placement.back(&place.cast::<f64>()).intersection(&BoundingBox::of_picture(size.0, size.1));
+    (place.is_finite() && place.has_area()).then_some(place)
 }
 
 /// The best first, and no more than are worth comparing.

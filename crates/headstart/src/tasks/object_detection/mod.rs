@@ -14,7 +14,7 @@ pub(crate) mod retinanet;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use headstart_data::boxes::Object;
 use headstart_data::boxes::anchors::anchors;
 use headstart_data::boxes::views::BoxAugmentation;
@@ -37,6 +37,7 @@ use crate::parameters::{ParameterSpec, Parameters};
 use crate::rate_finder::find_rates_task;
 use crate::recipe::{HeadRecipe, Recipe};
 use crate::run::{self, RunOptions};
+use crate::train::given_gradient;
 use crate::train::observer::{Event, Observer};
 
 /// The registry row.
@@ -233,27 +234,19 @@ impl Task for ObjectDetection {
         DetectionHead::load(&self.plan.head, parameters, device)
     }
 
-    fn loss(&self, recipe: &Recipe, outputs: Tensor<2>, asked: Asked<'_>) -> Tensor<1> {
-        self.loss_of_view(recipe, outputs, asked, 0)
-    }
-
-    /// The gradient is computed here, in plain loops, and given to the engine as the weights of a sum.
-    fn loss_of_view(&self, _recipe: &Recipe, outputs: Tensor<2>, asked: Asked<'_>, view: u32) -> Tensor<1> {
+    /// The gradient is computed here, in plain loops.
+    fn loss(&self, _recipe: &Recipe, outputs: Tensor<2>, asked: Asked<'_>) -> Tensor<1> {
         let examples = asked.examples;
-        let truths = match view {
+        let truths = match asked.view {
             0 => self.plain_objects(Part::Train, examples),
             number => examples.iter().map(|index| self.objects_of_view(*index, number)).collect(),
         };
         let (value, gradient) = self.losses(&truths, &values(outputs.clone()));
-        let gradient = Tensor::<2>::from_data(TensorData::new(gradient, outputs.dims()), &outputs.device());
-        let sum = outputs.mul(gradient).sum();
-        let beside = Tensor::<1>::from_floats([value as f32], &sum.device()) - sum.clone().detach();
-        sum + beside
+        given_gradient(outputs, gradient, value as f32)
     }
 
     fn training_score(&self, _recipe: &Recipe, asked: Asked<'_>, _outputs: &[f32], loss: f32) -> Score {
-        let examples = asked.examples;
-        Score { loss_sum: f64::from(loss) * examples.len() as f64, losses: examples.len(), ..Score::EMPTY }
+        Score::of_mean_loss(loss, asked.examples.len())
     }
 
     /// Counts ten-thousandths of mAP at IoU 0.5, which is what epochs are compared by.

@@ -10,7 +10,7 @@ use headstart_data::boxes::targets::matching::{RETINANET, Taught, teach};
 use headstart_data::boxes::targets::yolo::sigmoid;
 use headstart_data::boxes::{BoundingBox, Object};
 
-use super::decode::{DecodeRule, Detected};
+use super::decode::{DecodeRule, Detected, in_picture};
 use crate::load::detector::DetectorPlan;
 
 /// Values of a prediction before those of the classes.
@@ -93,7 +93,6 @@ pub(super) fn candidates(
     rule: &DecodeRule,
 ) -> Vec<Detected> {
     let placement = plan.placement(size);
-    let window = BoundingBox::of_picture(size.0, size.1);
     let width = CODE_VALUES + classes;
     let (mut found, mut rest) = (Vec::new(), outputs);
     for map in anchors(plan) {
@@ -112,10 +111,8 @@ pub(super) fn candidates(
         for (score, anchor, class) in best.into_iter().take(MOST_OF_MAP) {
             let row = &rows[anchor * width..];
             let place = box_coding::decode([row[0], row[1], row[2], row[3]], &map[anchor]);
-            let place = placement.back(&place.cast::<f64>()).intersection(&window);
-            if place.is_finite() && place.has_area() {
-                found.push(Detection { place, class, score: f64::from(score) });
-            }
+            let place = in_picture(&place, &placement, size);
+            found.extend(place.map(|place| Detection { place, class, score: f64::from(score) }));
         }
     }
     found

@@ -1,9 +1,10 @@
 //! The CTC loss (Graves et al. 2006) on the engine: gradients come from our kernel, the engine carries them on.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use headstart_kernels::ctc::{CtcBatch, gradients, losses};
 
 use crate::nn::named::values;
+use crate::train::given_gradient;
 
 /// Recordings as the kernel takes them: outputs `[rows, classes]`, one after the other, padded to the longest.
 struct Padded {
@@ -71,13 +72,7 @@ pub(crate) fn mean_loss(outputs: Tensor<2>, rows: &[usize], labels: &Labels) -> 
         let gradient = &gradient[row * padded.longest * classes..][..length * classes];
         dense.extend(gradient.iter().map(|value| value / count));
     }
-    let dense = Tensor::<2>::from_data(TensorData::new(dense, [frames, classes]), &outputs.device());
-    // A sum whose gradient by the outputs is that of the loss, and whose value is set to the loss.
-    let sum = (outputs * dense).sum();
-    let loss = found.iter().sum::<f32>() / count;
-    let value = Tensor::<1>::from_data(TensorData::new(vec![loss], [1]), &sum.device());
-    let beside = value - sum.clone().detach();
-    sum + beside
+    given_gradient(outputs, dense, found.iter().sum::<f32>() / count)
 }
 
 /// The loss of each recording; 0 where there are fewer frames than its labels need.
@@ -88,7 +83,7 @@ pub(crate) fn losses_of(outputs: &[f32], rows: &[usize], classes: usize, labels:
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
+    use burn::tensor::{Device, TensorData};
 
     use super::*;
 

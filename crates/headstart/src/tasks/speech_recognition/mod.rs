@@ -53,6 +53,18 @@ impl SpeechRecognition {
         Labels::new(examples.iter().map(|&example| letters[example].as_slice()))
     }
 
+    /// Characters that need no correction, and all of them.
+    fn right(&self, part: Part, asked: Asked<'_>, outputs: &[f32]) -> (usize, usize) {
+        let transcripts = &self.speech.part(part).transcripts;
+        let written = self.written(outputs, asked.rows);
+        let each = written.iter().zip(asked.examples).map(|(written, &example)| {
+            let edits = error_rate::characters(&transcripts[example], written);
+            let count = edits.hits + edits.substitutions + edits.deletions;
+            (count.saturating_sub(edits.errors()), count)
+        });
+        each.fold((0, 0), |sum, (right, count)| (sum.0 + right, sum.1 + count))
+    }
+
     /// Most probable transcripts without a language model, from outputs `[frames of all, letters + 1]`.
     fn written(&self, outputs: &[f32], rows: &[usize]) -> Vec<String> {
         let classes = self.labels().len();
@@ -142,21 +154,17 @@ impl Task for SpeechRecognition {
         loss::mean_loss(outputs, asked.rows, &self.letters(Part::Train, asked.examples))
     }
 
-    /// What is right are characters that need no correction.
+    fn training_score(&self, _recipe: &Recipe, asked: Asked<'_>, outputs: &[f32], loss: f32) -> Score {
+        let (correct, count) = self.right(Part::Train, asked, outputs);
+        Score { correct, count, ..Score::of_mean_loss(loss, asked.examples.len()) }
+    }
+
     fn score(&self, _recipe: &Recipe, part: Part, asked: Asked<'_>, outputs: &[f32]) -> Score {
         let labels = self.letters(part, asked.examples);
         let losses = loss::losses_of(outputs, asked.rows, self.labels().len(), &labels);
-        let transcripts = &self.speech.part(part).transcripts;
-        let mut score = Score::EMPTY;
-        for ((written, &example), loss) in self.written(outputs, asked.rows).iter().zip(asked.examples).zip(losses) {
-            let edits = error_rate::characters(&transcripts[example], written);
-            let count = edits.hits + edits.substitutions + edits.deletions;
-            score.loss_sum += f64::from(loss);
-            score.losses += 1;
-            score.correct += count.saturating_sub(edits.errors());
-            score.count += count;
-        }
-        score
+        let (correct, count) = self.right(part, asked, outputs);
+        let loss_sum = losses.iter().map(|loss| f64::from(*loss)).sum();
+        Score { loss_sum, losses: losses.len(), correct, count, found: None }
     }
 
     fn metrics(&self, _recipe: &Recipe, part: Part, outputs: &[f32], rows: &[usize]) -> Metrics {
